@@ -1,0 +1,31 @@
+"""Shared by all tests: how many rounds of a fault a run of the tests does."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RECORDINGS = Path(__file__).parent / "recordings" / "verl-0.9.1"
+
+
+@pytest.fixture
+def recordings() -> Path:
+    """Return the folder of recorded verl logs."""
+    return RECORDINGS
+
+
+@pytest.fixture
+def rounds() -> Callable[[int], int]:
+    """Return how many of ``full`` fault rounds to do: a tenth, or all under ``make test-faults``."""
+    share = float(os.environ.get("VERL_LAB_FAULT_SHARE", "0.1"))
+    return lambda full: max(1, round(full * share))
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """Return a generator seeded by the test's own name, so that a failure can be repeated."""
+    return random.Random(request.node.nodeid)

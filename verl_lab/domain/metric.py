@@ -1,0 +1,79 @@
+"""What verl's metrics are called in words, and which of them a panel shows first.
+
+Keys are verl 0.9.1's own (``verl/trainer/ppo/metric_utils.py``, ``verl/trainer/sft_trainer.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart of the panel.
+
+    Attributes
+    ----------
+    metric
+        The metric's key in verl's log.
+    label
+        What it is, for a heading.
+    unit
+        Unit, or how it was reduced.
+    """
+
+    metric: str
+    label: str
+    unit: str
+
+
+# (label, unit, keys in order of preference): the first key that a run logs is its chart.
+_FIRST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Reward", "mean per response", ("critic/score/mean", "critic/rewards/mean")),
+    ("Held-out score", "validation mean", ("val-core/*",)),
+    ("Loss", "nats per token", ("train/loss",)),
+    ("Validation loss", "nats per token", ("val/loss",)),
+    ("KL to reference", "nats", ("actor/kl_loss", "actor/reward_kl_penalty")),
+    ("KL to the rollout policy", "nats", ("actor/ppo_kl",)),
+    ("Entropy", "nats per token", ("actor/entropy",)),
+    ("Gradient norm", "L2", ("actor/grad_norm", "train/grad_norm")),
+    ("Critic loss", "squared error", ("critic/vf_loss",)),
+    ("Response length", "tokens, mean", ("response_length/mean",)),
+    ("Learning rate", "", ("train/lr",)),
+    ("Throughput", "tokens/s per device", ("perf/throughput",)),
+    ("Tokens", "per step", ("train/global_tokens",)),
+)
+_KNOWN = {key: (label, unit) for label, unit, keys in _FIRST for key in keys}
+
+
+def describe(metric: str) -> Chart:
+    """Return the chart for any metric key; one without words of its own keeps its key."""
+    label, unit = _KNOWN.get(metric, (metric, ""))
+    return Chart(metric, label, unit)
+
+
+def first_charts(logged: Collection[str]) -> list[Chart]:
+    """Return the charts that say most about a run, from the metrics it logs.
+
+    A KL to a reference replaces the KL to the rollout policy. If a run logs nothing that is known
+    here, its first eight metrics by name are shown instead.
+    """
+    charts: list[Chart] = []
+    for label, unit, keys in _FIRST:
+        found = next((m for key in keys for m in _matching(key, logged)), None)
+        if found is not None:
+            charts.append(Chart(found, label, unit))
+    if any(c.label == "KL to reference" for c in charts):
+        charts = [c for c in charts if c.label != "KL to the rollout policy"]
+    return charts or [describe(m) for m in sorted(logged)[:8]]
+
+
+def _matching(key: str, logged: Collection[str]) -> list[str]:
+    if not key.endswith("*"):
+        return [key] if key in logged else []
+    inside = sorted(m for m in logged if m.startswith(key[:-1]))
+    return sorted(inside, key=lambda m: "/acc/" not in m)

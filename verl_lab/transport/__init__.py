@@ -1,0 +1,1 @@
+"""Bytes and processes on a host, near or far."""
