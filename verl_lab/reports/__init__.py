@@ -1,0 +1,1 @@
+"""Executed notebooks as reports that need neither a kernel nor the network to be read."""

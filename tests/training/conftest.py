@@ -1,0 +1,227 @@
+"""Real verl runs on CPU, each launched once and looked at by many tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+from verl_lab import Lab, Run
+from verl_lab.domain.run import RunState
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+DEADLINE_S = 420
+
+CALLBACKS = '''
+import json, os
+from verl_lab.verl_plugin.callbacks import TrainerCallback
+
+class Diary(TrainerCallback):
+    """Notes every call it gets, as a user's callback would."""
+
+    def note(self, hook, **told):
+        with open(os.path.join(os.environ["VERL_LAB_ATTEMPT_DIR"], "diary.jsonl"), "a") as file:
+            file.write(json.dumps({"hook": hook, **told}) + "\\n")
+
+    def on_train_begin(self): self.note("on_train_begin")
+    def on_step_end(self, step, metrics): self.note("on_step_end", step=step, count=len(metrics))
+    def on_validation_end(self, step, metrics): self.note("on_validation_end", step=step)
+    def on_checkpoint_saved(self, step, path): self.note("on_checkpoint_saved", step=step, path=str(path))
+    def on_train_end(self, state): self.note("on_train_end", state=str(state))
+    def on_exception(self, error): self.note("on_exception", error=str(error))
+
+class Clumsy(TrainerCallback):
+    def on_step_end(self, step, metrics):
+        raise RuntimeError("a user's callback that fails")
+'''
+
+FLAKY_REWARD = '''
+def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs):
+    if str(ground_truth).endswith("9"):
+        raise ValueError("this reward function does not like nines")
+    right = float(solution_str.strip() == str(ground_truth))
+    return {"score": right, "acc": right}
+'''
+
+
+@dataclass(frozen=True)
+class Task:
+    """The demo's task, made once."""
+
+    data: Path
+    project: Path
+
+    def recipe(self, name: str, **fields: Any) -> Any:
+        """Return one of the demo's recipes on this task's data."""
+        from verl_lab.recipes.catalog import Catalog
+
+        recipe = Catalog.standard(self.project / "none", NOTEBOOKS).get(name)
+        stage = "sft" if recipe.algorithm == "sft" else "rl"
+        data = {"train": str(self.data / f"{stage}_train.parquet"), "val": str(self.data / f"{stage}_val.parquet")}
+        return recipe.model_copy(
+            update={"data": type(recipe.data)(**data), "model": str(self.data / "model"), **fields}
+        )
+
+
+@pytest.fixture(scope="session")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """Make the demo's model and data, and a project folder with callbacks and a flaky reward."""
+    project = tmp_path_factory.mktemp("project")
+    data = project / "data"
+    subprocess.run(  # noqa: S603
+        [sys.executable, str(NOTEBOOKS / "sort_digits" / "make_task.py"), str(data), "--seed", "0"], check=True
+    )
+    (project / "diary.py").write_text(CALLBACKS)
+    (project / "flaky_reward.py").write_text(FLAKY_REWARD)
+    return Task(data, project)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Return a lab with a home of its own."""
+    with Lab(tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _in_project(task: Task) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(task.project)
+    yield
+    os.chdir(before)
+
+
+def until(true: Callable[[], object], what: str, run: Run | None = None) -> None:
+    """Wait for something to come true; a run that dies meanwhile fails the test with its log."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not true():
+        log = "" if run is None else f"\n{run.status()}\n{run.logs(tail=60)}"
+        if run is not None and run.state.is_over:
+            assert true(), f"The run was over before: {what}{log}"
+            return
+        assert time.monotonic() < deadline, f"Waited in vain: {what}{log}"
+        time.sleep(0.2)
+
+
+def kernel(home: Path, cwd: Path) -> tuple[KernelManager, BlockingKernelClient]:
+    """Start a real IPython kernel with the extension loaded."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(cwd=str(cwd), env={**os.environ, "VERL_LAB_HOME": str(home)})
+    client = manager.blocking_client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    execute(client, "%load_ext verl_lab")
+    return manager, client
+
+
+def execute(client: BlockingKernelClient, code: str, timeout_s: float = DEADLINE_S) -> str:
+    """Run code in a kernel; return what it printed, fail with its error."""
+    printed: list[str] = []
+
+    def hear(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream":
+            printed.append(message["content"]["text"])
+
+    reply = client.execute_interactive(code, output_hook=hear, timeout=timeout_s)
+    content = reply["content"]
+    assert content["status"] == "ok", content.get("evalue") or content
+    return "".join(printed)
+
+
+@dataclass(frozen=True)
+class SftHistory:
+    """An SFT run that a kernel launched, and whose kernel was killed half-way."""
+
+    run: Run
+    seen_by_next_kernel: str
+
+
+@pytest.fixture(scope="session")
+def sft(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftHistory]:
+    """SFT, 20 steps: launched by a magic, its kernel killed with -9 in the middle, watched by a new one."""
+    home = tmp_path_factory.mktemp("kernel-home")
+    recipes = task.project / "recipes"
+    recipes.mkdir()
+    recipe = task.recipe("sort-digits-sft", name="sft-20")
+    (recipes / "sft-20.yaml").write_text(recipe.to_yaml())
+    launch = (
+        "%verl_train sft-20 --name killed-kernel --set trainer.total_training_steps=20"
+        " trainer.save_freq=10 trainer.test_freq=10"
+    )
+    first, client = kernel(home, task.project)
+    try:
+        execute(client, launch)
+        with Lab(home) as lab:
+            run = lab.run("killed-kernel")
+            until(lambda: (run.status().step or 0) >= 3, "the third step", run)
+            os.kill(first.provisioner.pid, signal.SIGKILL)  # type: ignore[union-attr]
+    finally:
+        client.stop_channels()
+        first.shutdown_kernel(now=True)
+    second, client = kernel(home, task.project)
+    try:
+        seen = execute(
+            client,
+            textwrap.dedent("""
+                run = get_ipython().run_line_magic("verl_watch", "killed-kernel --wait")
+                steps, values = run.metrics("train/loss")
+                print(run.state, steps.tolist())
+            """),
+        )
+    finally:
+        client.stop_channels()
+        second.shutdown_kernel(now=True)
+    with Lab(home) as lab:
+        yield SftHistory(lab.run("killed-kernel"), seen)
+
+
+@dataclass(frozen=True)
+class GrpoHistory:
+    """A GRPO run that was stopped, resumed, killed with -9, and resumed to its end."""
+
+    run: Run
+    stopped_at: int
+    state_when_stopped: RunState
+    killed_state: RunState
+    killed_exit_code: int | None
+    last_step_before_kill: int
+
+
+@pytest.fixture(scope="session")
+def grpo(lab: Lab, task: Task) -> GrpoHistory:
+    """GRPO, 10 steps, in three attempts: stopped, killed, completed."""
+    reward = task.recipe("sort-digits-grpo").reward.model_copy(update={"path": str(task.project / "flaky_reward.py")})
+    recipe = task.recipe("sort-digits-grpo", reward=reward, callbacks=["diary.Diary", "diary.Clumsy"])
+    settings = [
+        "trainer.total_training_steps=10",
+        "trainer.test_freq=5",
+        "trainer.save_freq=100",
+        "trainer.val_before_train=False",
+    ]
+    run = lab.train(recipe, settings, name="three-attempts")
+    until(lambda: (run.status().step or 0) >= 2, "the second step", run)
+    run.stop()
+    stopped = run.wait(DEADLINE_S)
+    stopped_at = run.status().step
+    assert stopped_at is not None, run.logs()
+    run.resume()
+    until(lambda: (run.status().step or 0) >= stopped_at + 1, "a step after the resume", run)
+    os.kill(json.loads(run.layout.attempt(2).status.read_text())["pid"], signal.SIGKILL)
+    killed = run.wait(DEADLINE_S)
+    after_kill = run.status()
+    run.resume()
+    assert run.wait(DEADLINE_S) is RunState.COMPLETED, f"{run.status()}\n{run.logs()}"
+    return GrpoHistory(run, stopped_at, stopped, killed, after_kill.exit_code, after_kill.step or 0)

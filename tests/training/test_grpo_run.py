@@ -1,0 +1,91 @@
+"""GRPO with real verl and Ray, in three attempts: stopped, killed with -9, completed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from verl_lab.domain.run import RunState
+
+if TYPE_CHECKING:
+    from tests.training.conftest import GrpoHistory
+
+pytestmark = pytest.mark.timeout(1500)
+
+
+def test_stop_saves_a_checkpoint_and_ends(grpo: GrpoHistory) -> None:
+    assert grpo.state_when_stopped is RunState.STOPPED
+    saved = [e.step for e in grpo.run.events() if e.kind == "checkpoint_saved"]
+    assert grpo.stopped_at in saved
+    assert grpo.stopped_at < 10
+
+
+def test_killed_trainer_is_failed_with_its_exit_code(grpo: GrpoHistory) -> None:
+    assert (grpo.killed_state, grpo.killed_exit_code) == (RunState.FAILED, 137)
+
+
+def test_resume_goes_on_from_the_checkpoint_to_the_end(grpo: GrpoHistory) -> None:
+    status = grpo.run.status()
+    assert (status.state, status.attempt, status.step, status.total) == (RunState.COMPLETED, 3, 10, 10)
+    begun = [e.data.get("resumed_from") for e in grpo.run.events() if e.kind == "train_begin"]
+    assert begun == [0, grpo.stopped_at, grpo.stopped_at]
+
+
+def test_curve_is_whole_over_the_attempts(grpo: GrpoHistory) -> None:
+    steps, _ = grpo.run.metrics("critic/score/mean")
+    assert steps.tolist() == list(range(1, 11))
+    assert grpo.run.metrics("actor/entropy")[0].tolist() == list(range(1, 11))
+
+
+def test_every_step_returned_before_the_kill_is_on_disk(grpo: GrpoHistory) -> None:
+    records = grpo.run.layout.attempt(2).metrics.read_text().splitlines()[1:]
+    steps = {json.loads(line)["step"] for line in records}
+    assert set(range(grpo.stopped_at + 1, grpo.last_step_before_kill + 1)) <= steps
+
+
+def test_users_callback_hears_everything(grpo: GrpoHistory) -> None:
+    lines = (grpo.run.layout.attempt(3).folder / "diary.jsonl").read_text().splitlines()
+    diary = [json.loads(line) for line in lines]
+    hooks = [entry["hook"] for entry in diary]
+    assert hooks[0] == "on_train_begin"
+    assert hooks[-1] == "on_train_end"
+    steps = [entry for entry in diary if entry["hook"] == "on_step_end"]
+    assert [entry["step"] for entry in steps] == list(range(grpo.stopped_at + 1, 11))
+    assert all(entry["count"] > 50 for entry in steps)
+    assert {"on_validation_end", "on_checkpoint_saved"} <= set(hooks)
+
+
+def test_failing_callback_is_recorded_and_training_goes_on(grpo: GrpoHistory) -> None:
+    failed = [e for e in grpo.run.events() if e.kind == "callback_failed"]
+    assert failed
+    assert "Clumsy" in failed[0].data["callback"]
+    assert "a user's callback that fails" in failed[0].data["error"]
+
+
+def test_exceptions_of_the_reward_function_become_events(grpo: GrpoHistory) -> None:
+    seen = [e for e in grpo.run.events() if e.kind == "reward_exception"]
+    assert seen
+    assert "does not like nines" in seen[0].data["error"]
+
+
+def test_validation_samples_are_kept(grpo: GrpoHistory) -> None:
+    samples = grpo.run.samples()
+    assert {"input", "output", "score", "step"} <= set(samples[0])
+    assert {s["step"] for s in samples} == {10}
+    assert grpo.run.samples(step=10, kind="rollout")
+
+
+def test_no_process_and_no_socket_is_left(grpo: GrpoHistory) -> None:
+    mark = f"VERL_LAB_RUN_ID={grpo.run.id}".encode()
+    left = [p for p in Path("/proc").iterdir() if p.name.isdecimal() and mark in _environment(p)]
+    assert not left, [(p / "cmdline").read_bytes() for p in left]
+
+
+def _environment(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""

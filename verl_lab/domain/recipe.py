@@ -1,0 +1,124 @@
+"""A recipe: what to train, on which data, with which of verl's settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Algorithm = Literal["sft", "grpo"]
+Device = Literal["auto", "cpu", "gpu"]
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+Files = str | list[str] | None
+
+
+class _Part(BaseModel):
+    """Settings of every part: unknown fields are mistakes, and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataFiles(_Part):
+    """The files to train and to validate on; several are concatenated."""
+
+    train: Files = None
+    val: Files = None
+
+
+class Reward(_Part):
+    """The function that scores an answer, in a Python file.
+
+    Attributes
+    ----------
+    path
+        The file; verl imports it in its reward workers.
+    name
+        The function in it, called as ``name(data_source, solution_str, ground_truth, extra_info)``.
+    """
+
+    path: str
+    name: str = "compute_score"
+
+
+class Resources(_Part):
+    """What the run may use: the kind of device, and how many GPUs of one machine."""
+
+    device: Device = "auto"
+    gpus: Annotated[int, Field(ge=1)] = 1
+
+
+class Recipe(_Part):
+    """What to train and how, ready to be turned into verl's configuration.
+
+    Attributes
+    ----------
+    name
+        The recipe's file name without its suffix.
+    algorithm
+        ``sft`` (supervised fine-tuning) or ``grpo`` (group-relative policy optimisation).
+    model
+        A folder in Hugging Face's layout, or the id of a model on the hub.
+    callbacks
+        Dotted names of ``TrainerCallback`` classes to run beside verl-lab's own.
+    parameters
+        verl's own keys, nested or dotted, with the values that differ from verl's defaults.
+    notes
+        What someone who starts it should know first.
+    extends
+        The recipe this one was made from; its values are already part of this one.
+    """
+
+    name: Annotated[str, Field(pattern=_NAME, max_length=64)]
+    version: int | str = 1
+    algorithm: Algorithm
+    description: str = ""
+    model: str | None = None
+    data: DataFiles = DataFiles()
+    reward: Reward | None = None
+    callbacks: tuple[str, ...] = ()
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    resources: Resources = Resources()
+    notes: str = ""
+    extends: str | None = None
+
+    @field_validator("callbacks")
+    @classmethod
+    def _dotted(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not _DOTTED_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no dotted name of a class, like 'package.module.Class'")
+        return names
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a recipe and its overrides, found before launch.
+
+    Attributes
+    ----------
+    key
+        The field or verl key it is about.
+    value
+        What was given there; None where nothing was.
+    message
+        Why that will not do.
+    suggestion
+        What would, if there is something to say.
+    severity
+        ``error`` refuses the launch; ``warning`` is only told.
+    """
+
+    key: str
+    value: Any
+    message: str
+    suggestion: str | None = None
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        text = f"{self.key}: {self.message}"
+        return f"{text} {self.suggestion}" if self.suggestion else text

@@ -1,0 +1,88 @@
+"""Files of a run that are read when asked for: log, samples, checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+
+from verl_lab.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from verl_lab.domain.wire import AttemptLayout, RunLayout
+    from verl_lab.transport.base import Host
+
+_BLOCK = 1 << 16
+_SAMPLE_KINDS = ("validation", "rollout")
+
+
+def last_lines(host: Host, path: str, count: int | None) -> str:
+    """Return the last ``count`` lines of a text file, all of them if None; empty if there is no file."""
+    stat = host.stat(path)
+    if stat is None:
+        return ""
+    if count is None:
+        return host.read(path).decode(errors="replace")
+    begin, tail = stat.size, b""
+    while begin > 0 and tail.count(b"\n") <= count:
+        size = min(_BLOCK, begin)
+        begin -= size
+        tail = host.read(path, begin, size) + tail
+    return b"".join(tail.splitlines(keepends=True)[-count:]).decode(errors="replace")
+
+
+def read_samples(
+    host: Host, attempts: Sequence[AttemptLayout[Path]], step: int | None, kind: str
+) -> list[dict[str, Any]]:
+    """Return verl's dumped samples of one step; the newest attempt that has the step counts."""
+    if kind not in _SAMPLE_KINDS:
+        raise InvalidInputError(f"kind: {kind!r} is no kind of sample.", f"It is one of {', '.join(_SAMPLE_KINDS)}.")
+    found: dict[int, Path] = {}
+    for attempt in attempts:
+        folder = attempt.samples / kind
+        for name in host.list_folder(str(folder)):
+            stem = name.removesuffix(".jsonl")
+            if name.endswith(".jsonl") and stem.isdecimal():
+                found[int(stem)] = folder / name
+    if not found:
+        raise NotFoundError(f"The run has dumped no {kind} samples.", "They come with the first validation or rollout.")
+    wanted = max(found) if step is None else step
+    if wanted not in found:
+        steps = ", ".join(str(s) for s in sorted(found))
+        raise NotFoundError(f"There are no {kind} samples of step {wanted}.", f"There are some of steps {steps}.")
+    lines = host.read(str(found[wanted])).splitlines()
+    return [_sample(line) for line in lines if line.strip()]
+
+
+def model_path(host: Host, layout: RunLayout[Path], step: int | None) -> str:
+    """Return the folder of one checkpoint that transformers can load."""
+    prefix = "global_step_"
+    names = host.list_folder(str(layout.checkpoints))
+    steps = sorted(int(n.removeprefix(prefix)) for n in names if n.removeprefix(prefix).isdecimal())
+    if not steps:
+        raise NotFoundError("The run has saved no checkpoint.", "Set trainer.save_freq, or stop it: it saves then.")
+    wanted = steps[-1] if step is None else step
+    if wanted not in steps:
+        have = ", ".join(str(s) for s in steps)
+        raise NotFoundError(f"There is no checkpoint of step {wanted}.", f"There are some of steps {have}.")
+    checkpoint = layout.checkpoints / f"{prefix}{wanted}"
+    for folder in (checkpoint / "huggingface", checkpoint / "actor" / "huggingface"):
+        if any(name.endswith((".safetensors", ".bin")) for name in host.list_folder(str(folder))):
+            return str(folder)
+    raise NotFoundError(
+        f"The checkpoint of step {wanted} holds no weights in Hugging Face form.",
+        "Add hf_model to checkpoint.save_contents, or merge it with verl.model_merger.",
+    )
+
+
+def _sample(line: bytes) -> dict[str, Any]:
+    try:
+        return cast("dict[str, Any]", orjson.loads(line))
+    except orjson.JSONDecodeError:
+        # verl dumps with Python's json, which writes bare NaN; that one reads it back.
+        import json
+
+        return cast("dict[str, Any]", json.loads(line))

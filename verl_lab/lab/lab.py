@@ -1,0 +1,258 @@
+"""``Lab``: the only place where the services are joined."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from verl_lab.domain.run import RunState, new_run_id
+from verl_lab.domain.wire import RunLayout
+from verl_lab.errors import InvalidInputError, NotFoundError
+from verl_lab.lab.run import PlannedRun, Run
+from verl_lab.launch.launcher import Launcher, LaunchSpec
+from verl_lab.recipes.catalog import Catalog
+from verl_lab.recipes.render import render
+from verl_lab.recipes.validate import validate
+from verl_lab.settings import Settings
+from verl_lab.store import RunRow, Store
+from verl_lab.stream import Feed, FollowedRun, Reader, attached_run_id, detect_source
+from verl_lab.transport.local import LocalHost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from verl_lab.domain.recipe import Recipe
+
+
+class Lab:
+    """Everything verl-lab does, as methods.
+
+    Parameters
+    ----------
+    home
+        Folder of runs, recipes and the index; by default ``VERL_LAB_HOME``, else the user's data
+        folder. It is made when it does not exist.
+
+    A lab owns one background reader thread and one database connection pool. ``close()`` ends both
+    (so does leaving a ``with`` block); training goes on without them.
+    """
+
+    def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
+        self.settings = Settings.resolve(home)
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        self.settings.runs_root.mkdir(parents=True, exist_ok=True)
+        self.host = LocalHost()
+        self.store = Store.open(self.settings.database_url)
+        self.feed = Feed()
+        self.reader = Reader(self.store, self.feed)
+        self.launcher = Launcher(self.host, str(self.settings.runs_root), python=sys.executable)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Lab({str(self.settings.home)!r})"
+
+    def close(self) -> None:
+        """End the reader and give back the database. Running training is not touched."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self.reader.close()
+        self.store.close()
+
+    def recipes(self) -> Catalog:
+        """Return the recipes there are now: built-in, the user's, the project's beside the notebook."""
+        return Catalog.standard(self.settings.recipes_folder, Path.cwd())
+
+    def train(
+        self,
+        recipe: str | Recipe,
+        overrides: Sequence[str] = (),
+        name: str | None = None,
+        host: str = "local",
+        dry_run: bool = False,  # noqa: FBT001, FBT002  the published signature
+    ) -> Run:
+        """Check a recipe, launch verl on it, and return the run at once.
+
+        Parameters
+        ----------
+        recipe
+            A recipe's name, or a recipe.
+        overrides
+            ``key=value`` for verl's configuration; they win over the recipe's.
+        name
+            What to call the run; by default the recipe's name. The id of an existing run gives that
+            run, and starts nothing.
+        host
+            Where to train; ``"local"`` is this machine.
+        dry_run
+            Check and resolve everything, write and start nothing.
+
+        Raises
+        ------
+        NotFoundError
+            No such recipe or host.
+        InvalidConfigurationError
+            The configuration has problems; all of them are listed.
+        LaunchError
+            The run could not be started.
+        """
+        if host != self.host.name:
+            raise NotFoundError.of("host", host, [self.host.name])
+        if name is not None and self.store.runs.get(name) is not None:
+            return self.run(name)
+        chosen = self.recipes().get(recipe) if isinstance(recipe, str) else recipe
+        validate(chosen, overrides)
+        rendered = render(chosen, overrides)
+        run_id = new_run_id(name or chosen.name)
+        layout = RunLayout(self.settings.runs_root / run_id)
+        if dry_run:
+            return PlannedRun(self, run_id, str(layout.folder), name or chosen.name, rendered)
+        spec = LaunchSpec(
+            run_id=run_id,
+            name=name or chosen.name,
+            argv=rendered.argv,
+            env=rendered.env,
+            cwd=os.getcwd(),
+            config_yaml=rendered.config_yaml,
+            command=rendered.command,
+            record={
+                "recipe": chosen.model_dump(mode="json"),
+                "algorithm": chosen.algorithm,
+                "overrides": list(overrides),
+                "versions": _versions(),
+                "total_steps": rendered.total_steps,
+                "parent": None,
+            },
+        )
+        folder = self.launcher.create(spec)
+        self._register(run_id, folder)
+        self.launcher.start(run_id)
+        return self.run(run_id)
+
+    def runs(self) -> list[Run]:
+        """Return every run of this lab, newest first, runs other processes started included."""
+        self._discover()
+        return [Run(self, row.id, row.folder) for row in self.store.runs.list()]
+
+    def run(self, id_or_prefix: str) -> Run:
+        """Return one run by its id, by the beginning of its id, or by its name (the newest of that name).
+
+        Raises
+        ------
+        NotFoundError
+            No run matches; the nearest are named.
+        InvalidInputError
+            Several ids begin so.
+        """
+        self._discover()
+        rows = self.store.runs.list()
+        found = [r for r in rows if r.id == id_or_prefix] or [r for r in rows if r.name == id_or_prefix][:1]
+        if not found and id_or_prefix:
+            found = [r for r in rows if r.id.startswith(id_or_prefix)]
+        if len(found) > 1:
+            raise InvalidInputError(
+                f"run: {id_or_prefix!r} is the beginning of {len(found)} run ids.",
+                f"Give more of it: {', '.join(r.id for r in found[:5])}.",
+            )
+        if not found:
+            known = [r.id for r in rows] + [r.name for r in rows]
+            raise NotFoundError.of("run", id_or_prefix, known, "%verl_runs lists them." if rows else "No runs yet.")
+        run = Run(self, found[0].id, found[0].folder)
+        run.follow()
+        return run
+
+    def attach(self, path: str | os.PathLike[str]) -> Run:
+        """Watch a verl run that something else started, from what it writes.
+
+        Parameters
+        ----------
+        path
+            The file of verl's ``file`` logger, a console log, or a run folder.
+
+        Returns
+        -------
+        Run
+            After its first sync: what the file holds now can be read.
+
+        Raises
+        ------
+        NotFoundError
+            There is nothing at ``path``.
+        FormatError
+            It is none of these.
+        """
+        place = str(Path(path).expanduser().absolute())
+        if self.host.stat(place) is None:
+            raise NotFoundError(f"path: there is nothing at {place}.", "Give a verl log or a run folder.")
+        source = detect_source(self.host, place)
+        if source == "run":
+            folder = Path(place)
+            self._register(folder.name, place)
+            return self.run(folder.name)
+        run_id = attached_run_id(place)
+        if self.store.runs.get(run_id) is None:
+            self.store.runs.upsert(
+                RunRow(
+                    id=run_id,
+                    name=Path(place).name,
+                    folder=place,
+                    host=self.host.name,
+                    kind="attached",
+                    state=RunState.UNKNOWN.value,
+                    created=time.time(),
+                )
+            )
+        return self.run(run_id)
+
+    def follow(self, row: RunRow) -> None:
+        """Let the background reader keep the store up to date with a run."""
+        self.reader.follow(FollowedRun(row.id, self.host, row.folder, row.kind))
+
+    def _discover(self) -> None:
+        """Take in run folders that the index does not know: the folders are the truth."""
+        known = {row.id for row in self.store.runs.list()}
+        for name in self.host.list_folder(str(self.settings.runs_root)):
+            folder = self.settings.runs_root / name
+            if name not in known and self.host.stat(str(RunLayout(folder).record)) is not None:
+                self._register(name, str(folder))
+
+    def _register(self, run_id: str, folder: str) -> None:
+        record = self.launcher.read_record(folder)
+        recipe = record.get("recipe") or {}
+        self.store.runs.upsert(
+            RunRow(
+                id=run_id,
+                name=str(record.get("name", run_id)),
+                folder=folder,
+                host=self.host.name,
+                kind="run",
+                algorithm=record.get("algorithm"),
+                recipe=recipe.get("name"),
+                state=RunState.CREATED.value,
+                total=record.get("total_steps"),
+                created=float(record.get("created", time.time())),
+            )
+        )
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for package in ("verl-lab", "verl", "torch", "transformers", "ray", "vllm"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,347 @@
+"""``Run``: one run, by its id, wherever it was started."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from verl_lab.domain.run import RunState, Status
+from verl_lab.domain.wire import AttemptLayout, RunLayout
+from verl_lab.errors import InvalidInputError, NotFoundError
+from verl_lab.lab import files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from verl_lab.domain.wire import EventRecord
+    from verl_lab.lab.lab import Lab
+    from verl_lab.recipes.render import Rendered
+    from verl_lab.store import RunRow
+    from verl_lab.widgets.panel import Panel
+
+_POLL_S = 0.25
+_STALE_S = 5.0  # the supervisor beats every second: after this long, ask whether it still lives
+
+
+class Run:
+    """One run. Get it from ``lab.train``, ``lab.run``, ``lab.runs`` or ``lab.attach``.
+
+    Attributes
+    ----------
+    id
+        Sorts by time; safe as a path and in a shell.
+    folder
+        Where the run's files lie (for an attached log, the log itself).
+    """
+
+    def __init__(self, lab: Lab, run_id: str, folder: str) -> None:
+        self._lab = lab
+        self._shown_in: int | None = None
+        self.id = run_id
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        status = self.status()
+        of = f" of {status.total}" if status.total else ""
+        at = f", step {status.step}{of}" if status.step is not None else ""
+        return f"Run({self.id!r}: {status.state}{at})"
+
+    def _ipython_display_(self) -> None:
+        """Show the panel as a cell's result, unless the same cell has just shown it."""
+        from IPython.core.getipython import get_ipython
+
+        shell = get_ipython()
+        if shell is None or not hasattr(shell, "kernel"):
+            print(repr(self))
+        elif shell.execution_count != self._shown_in:
+            self.watch()
+
+    @property
+    def row(self) -> RunRow:
+        """What the index holds about the run."""
+        row = self._lab.store.runs.get(self.id)
+        if row is None:
+            raise NotFoundError(f"The index has no run {self.id!r} any more.", "lab.runs() takes run folders in again.")
+        return row
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        return self.row.name
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether this is a log that something else writes: it cannot be stopped from here."""
+        return self.row.kind == "attached"
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands now. See ``status()`` for the reason."""
+        return self.status().state
+
+    def status(self) -> Status:
+        """Return state, step, total, phase, exit code and reason of the newest attempt."""
+        if self.is_attached:
+            row = self.row
+            return Status(self.id, attempt=1, state=RunState.UNKNOWN, step=row.step, total=row.total)
+        status = self._lab.launcher.read_status(self.folder)
+        silent = status.updated is None or time.time() - status.updated > _STALE_S
+        if status.state.is_live and silent:
+            return self._lab.launcher.status(self.folder)
+        return status
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """verl's resolved configuration, as nested dictionaries; empty for an attached log."""
+        if self.is_attached:
+            return {}
+        return yaml.safe_load(self._lab.host.read(str(self.layout.config)))
+
+    @property
+    def command(self) -> str:
+        """The exact command of the newest attempt, to copy into a terminal."""
+        self._refuse_attached("command")
+        attempt = self._attempt().folder / "command.txt"
+        host = self._lab.host
+        path = str(attempt) if host.stat(str(attempt)) else str(self.layout.command)
+        return host.read(path).decode()
+
+    @property
+    def layout(self) -> RunLayout[Path]:
+        """Where the run's files lie."""
+        from pathlib import Path
+
+        return RunLayout(Path(self.folder))
+
+    def follow(self) -> None:
+        """Let the background reader keep this run up to date."""
+        self._lab.follow(self.row)
+
+    def sync(self) -> Run:
+        """Read everything the run has written up to now into the index."""
+        self.follow()
+        self._lab.reader.sync(self.id)
+        return self
+
+    def wait(self, timeout_s: float | None = None) -> RunState:
+        """Wait until the run is over and everything it wrote is in the index.
+
+        Parameters
+        ----------
+        timeout_s
+            Give up waiting after so many seconds; the run goes on. None waits for good.
+
+        Returns
+        -------
+        RunState
+            The state at the end of waiting: a live one means that the time was up.
+
+        Raises
+        ------
+        InvalidInputError
+            For an attached log: its end is not recorded.
+        """
+        self._refuse_attached("wait")
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not (state := self.state).is_over:
+            if deadline is not None and time.monotonic() >= deadline:
+                return state
+            time.sleep(_POLL_S)
+        self.sync()
+        return state
+
+    def metric_names(self) -> list[str]:
+        """Return the names of every metric the run has logged, sorted."""
+        self.sync()
+        return self._lab.store.metrics.names(self.id)
+
+    def metrics(
+        self, name: str, start_step: int | None = None, end_step: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return one metric over the steps.
+
+        Parameters
+        ----------
+        name
+            The metric's key in verl's log.
+        start_step, end_step
+            First and last step wanted, both included; None is the beginning and the end.
+
+        Returns
+        -------
+        steps : int64 array, shape (n,)
+            Increasing. After a resume the newest attempt's value of a step counts.
+        values : float64 array, shape (n,)
+
+        Raises
+        ------
+        NotFoundError
+            The run logs no such metric; the nearest are named.
+        """
+        self.sync()
+        known = self._lab.store.metrics.names(self.id)
+        if name not in known:
+            raise NotFoundError.of("metric", name, known, f"{self.id} logs {len(known)} metrics.")
+        return self._lab.store.metrics.read(self.id, name, start_step, end_step)
+
+    def events(self) -> list[EventRecord]:
+        """Return what happened to the run besides steps, oldest first."""
+        self.sync()
+        return list(self._lab.store.events.read(self.id))
+
+    def logs(self, tail: int | None = 100) -> str:
+        """Return the last ``tail`` lines that training printed in its newest attempt; None is all of them."""
+        if tail is not None and tail < 1:
+            raise InvalidInputError(f"tail: {tail} is not a number of lines.", "Give 1 or more, or None for all.")
+        path = self.folder if self.is_attached else str(self._attempt().log)
+        return files.last_lines(self._lab.host, path, tail)
+
+    def samples(self, step: int | None = None, kind: str = "validation") -> list[dict[str, Any]]:
+        """Return the samples verl dumped at one step.
+
+        Parameters
+        ----------
+        step
+            The trainer's step; the last one dumped if None.
+        kind
+            ``"validation"`` or ``"rollout"``.
+
+        Returns
+        -------
+        list of dict
+            With verl's keys: ``input, output, gts, score, step`` and what the reward adds.
+
+        Raises
+        ------
+        NotFoundError
+            None were dumped, or not at that step.
+        """
+        self._refuse_attached("samples")
+        return files.read_samples(self._lab.host, self._attempts(), step, kind)
+
+    def model_path(self, step: int | None = None) -> str:
+        """Return the folder of a checkpoint's weights in Hugging Face form, for the next stage's model path.
+
+        Parameters
+        ----------
+        step
+            Which checkpoint; the last one if None.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such checkpoint, or it holds no weights in this form.
+        """
+        self._refuse_attached("model_path")
+        return files.model_path(self._lab.host, self.layout, step)
+
+    def stop(self, *, now: bool = False) -> Run:
+        """Ask the run to end: it saves a checkpoint after its present step, then stops.
+
+        Asked again while it is stopping, or with ``now``, it is ended at once without a checkpoint.
+
+        Raises
+        ------
+        InvalidInputError
+            The run is over, or is an attached log.
+        """
+        self._refuse_attached("stop")
+        self._lab.launcher.stop(self.folder, now=now)
+        return self
+
+    def resume(self) -> Run:
+        """Go on from the last checkpoint, as a new attempt of the same run.
+
+        Raises
+        ------
+        InvalidInputError
+            The run is live, has reached its last step, or is an attached log.
+        """
+        self._refuse_attached("resume")
+        self._lab.launcher.resume(self.folder)
+        self.follow()
+        return self
+
+    def watch(self, metrics: Sequence[str] = ()) -> Panel:
+        """Show the live panel in the present cell.
+
+        Parameters
+        ----------
+        metrics
+            Which metrics to draw; by default the ones that say most about the run.
+        """
+        from IPython.core.getipython import get_ipython
+
+        from verl_lab.lab.view import RunView
+        from verl_lab.widgets.panel import show
+
+        known = self.metric_names() if metrics else []
+        for name in metrics:
+            if name not in known:
+                raise NotFoundError.of("metric", name, known)
+        shell = get_ipython()
+        self._shown_in = shell.execution_count if shell is not None else None
+        return show(RunView(self._lab, self), metrics=tuple(metrics))
+
+    def _attempts(self) -> list[AttemptLayout[Path]]:
+        names = self._lab.host.list_folder(str(self.layout.attempts))
+        return [self.layout.attempt(n) for n in sorted(int(x) for x in names if x.isdecimal())]
+
+    def _attempt(self) -> AttemptLayout[Path]:
+        return (self._attempts() or [self.layout.attempt(1)])[-1]
+
+    def _refuse_attached(self, what: str) -> None:
+        if self.is_attached:
+            raise InvalidInputError(
+                f"{what}: {self.id} is a log that something else writes.", "Only a run started here has one."
+            )
+
+
+class PlannedRun(Run):
+    """What ``lab.train(..., dry_run=True)`` gives: checked and resolved, but neither written nor started."""
+
+    def __init__(self, lab: Lab, run_id: str, folder: str, name: str, rendered: Rendered) -> None:
+        super().__init__(lab, run_id, folder)
+        self._name = name
+        self.rendered = rendered
+
+    def __repr__(self) -> str:
+        return f"PlannedRun({self._name!r}: checked, not started)"
+
+    def _ipython_display_(self) -> None:
+        print(f"{self!r}\n\n{self.command}")
+
+    @property
+    def row(self) -> RunRow:
+        """A planned run has no entry in the index."""
+        raise InvalidInputError(f"{self._name} was only planned (dry run).", "Launch it without dry_run to use it.")
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        return self._name
+
+    @property
+    def is_attached(self) -> bool:
+        """A planned run would be ours."""
+        return False
+
+    def status(self) -> Status:
+        """Return ``created``: nothing runs."""
+        return Status(self.id, attempt=0, state=RunState.CREATED, total=self.rendered.total_steps)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """verl's resolved configuration, as nested dictionaries."""
+        return yaml.safe_load(self.rendered.config_yaml)
+
+    @property
+    def command(self) -> str:
+        """The command that would run."""
+        return self.rendered.command

@@ -1,0 +1,92 @@
+"""Completion in ``%verl_…`` lines: recipes, runs, metrics, and verl's configuration keys."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+
+from verl_lab.errors import VerlLabError
+from verl_lab.recipes import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from verl_lab.magics.family import VerlMagics
+
+_RUN_FIRST = ("verl_stop", "verl_resume", "verl_logs", "verl_watch")
+_MOST = 200
+
+
+class Completion:
+    """Completes what stands at the cursor of a magic's line, or of a ``%%verl_train`` cell."""
+
+    def __init__(self, magics: VerlMagics) -> None:
+        self._magics = magics
+        self.matcher = self._matcher()
+
+    def complete(self, text: str) -> list[str] | None:
+        """Return what the last word of ``text`` (all up to the cursor) may become; None if it is not ours."""
+        cell = re.match(r"\s*%%verl_train([^\n]*)\n", text)
+        if cell:
+            line = text.rsplit("\n", 1)[-1]
+            return None if "=" in line else self._keys(cell.group(1), line.strip())
+        line = text.rsplit("\n", 1)[-1]
+        found = re.search(r"%%?(verl_\w+)\s+(.*)$", line)
+        if not found:
+            return None
+        magic, rest = found.groups()
+        words = rest.split()
+        word = "" if not rest or rest[-1].isspace() else words.pop()
+        try:
+            return self._words(magic, words, word)
+        except VerlLabError:
+            return None  # completion is a courtesy: an environment that cannot answer offers nothing
+
+    def _words(self, magic: str, before: list[str], word: str) -> list[str] | None:
+        parser = getattr(getattr(type(self._magics), magic, None), "parser", None)
+        if parser is None:
+            return None
+        if word.startswith("-"):
+            flags = [f for a in parser._actions for f in a.option_strings if f.startswith("--")]  # noqa: SLF001
+            return _beginning(word, flags)
+        option = next((w for w in reversed(before) if w.startswith("--")), None)
+        if option == "--set":
+            return self._keys(before[0] if before else "", word) if "=" not in word else None
+        if option == "--metrics" and before:
+            return _beginning(word, self._magics.lab.run(before[0]).metric_names())
+        if before:
+            return None
+        if magic in ("verl_train", "verl_recipes"):
+            return _beginning(word, self._magics.lab.recipes().names())
+        if magic in _RUN_FIRST and "/" not in word:
+            runs = self._magics.lab.runs()
+            return _beginning(word, [r.id for r in runs] + sorted({r.name for r in runs}))
+        return None
+
+    def _keys(self, line: str, word: str) -> list[str]:
+        recipe = next(iter(line.split()), "")
+        algorithm = self._magics.lab.recipes().get(recipe).algorithm
+        return [f"{key}=" for key in keys.complete(algorithm, word)]
+
+    def _matcher(self) -> Callable[[CompletionContext], SimpleMatcherResult]:
+        @context_matcher()
+        def verl_lab_matcher(context: CompletionContext) -> SimpleMatcherResult:
+            lines = context.full_text.split("\n")
+            before = "\n".join([*lines[: context.cursor_line], context.line_with_cursor[: context.cursor_position]])
+            found = self.complete(before)
+            if found is None:
+                return SimpleMatcherResult(completions=[])
+            # IPython splits words at "=" and "-", and replaces only the part after its own split.
+            word = re.split(r"\s", before)[-1]
+            skip = len(word) - len(context.token) if word.endswith(context.token) else 0
+            return SimpleMatcherResult(
+                completions=[SimpleCompletion(text=f[skip:], type="verl") for f in found[:_MOST]], suppress=True
+            )
+
+        return verl_lab_matcher
+
+
+def _beginning(word: str, names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith(word)]

@@ -1,0 +1,174 @@
+"""The ``%verl_…`` family."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
+
+from verl_lab.lab import Lab
+from verl_lab.magics.line import MagicError, argument, arguments, cell_overrides
+from verl_lab.magics.progress import wait_with_progress
+from verl_lab.magics.tables import RecipeTable, RunTable
+
+if TYPE_CHECKING:
+    import argparse
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from verl_lab.environments.verify import Report
+    from verl_lab.errors import VerlLabError
+    from verl_lab.lab import Run
+
+_RUN = argument("run", metavar="RUN", help="run id, the beginning of one, or a run's name")
+_OPTIONAL_RUN = argument("run", metavar="RUN", nargs="?", help="run id, its beginning, or a name; default: the newest")
+_WAIT = argument("--wait", action="store_true", help="block, with a progress bar, until the run is over")
+
+
+@magics_class
+class VerlMagics(Magics):
+    """The magics of one IPython shell, over one ``Lab`` that is made when first needed."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._lab: Lab | None = None
+        self.last_error: VerlLabError | None = None
+
+    @property
+    def lab(self) -> Lab:
+        """The lab behind the magics."""
+        if self._lab is None:
+            self._lab = Lab()
+        return self._lab
+
+    def close(self) -> None:
+        """End the lab's reader."""
+        if self._lab is not None:
+            self._lab.close()
+            self._lab = None
+
+    @line_cell_magic
+    @arguments(
+        "verl_train",
+        "Launch verl on a recipe and watch it live. As %%verl_train, the cell holds more overrides:\n"
+        "one key=value a line, or YAML. Returns the run: `run = %verl_train grpo-cpu`.",
+        argument("recipe", metavar="RECIPE", help="a recipe's name; %%verl_recipes lists them"),
+        argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override verl's settings"),
+        argument("--name", help="what to call the run; default: the recipe's name"),
+        argument("--dry-run", action="store_true", help="check everything, show the command, start nothing"),
+        _WAIT,
+    )
+    def verl_train(self, args: argparse.Namespace, cell: str = "") -> Run:
+        """Launch a recipe."""
+        overrides = [*args.set, *cell_overrides(cell)]
+        run = self.lab.train(args.recipe, overrides, name=args.name, dry_run=args.dry_run)
+        return run if args.dry_run else self._show(run, wait=args.wait)
+
+    @line_magic
+    @arguments(
+        "verl_watch",
+        "Show the live panel of a run, or of any verl log: the file of verl's `file` logger, a console log, a run folder.",
+        argument("run", metavar="RUN|PATH", nargs="?", help="run id, its beginning, a name, or a path; default: the newest"),
+        argument("--metrics", nargs="+", default=[], metavar="METRIC", help="what to draw; default: what says most"),
+        _WAIT,
+    )
+    def verl_watch(self, args: argparse.Namespace) -> Run:
+        """Watch a run."""
+        run = self._find_or_attach(args.run)
+        return self._show(run, metrics=args.metrics, wait=args.wait)
+
+    @line_magic
+    @arguments("verl_runs", "List the runs, newest first.", argument("--all", action="store_true", help="more than 20"))
+    def verl_runs(self, args: argparse.Namespace) -> RunTable:
+        """List the runs."""
+        return RunTable.of(self.lab.runs(), shown=None if args.all else 20)
+
+    @line_magic
+    @arguments(
+        "verl_stop",
+        "Stop a run: it saves a checkpoint after its present step, then ends.",
+        _RUN,
+        argument("--now", action="store_true", help="end it at once, without a checkpoint"),
+        _WAIT,
+    )
+    def verl_stop(self, args: argparse.Namespace) -> None:
+        """Stop a run."""
+        run = self.lab.run(args.run).stop(now=args.now)
+        if args.wait:
+            wait_with_progress(run)
+        else:
+            how = "ends now" if args.now else "saves a checkpoint after this step and ends"
+            print(f"{run.id} {how}. %verl_resume {run.id} goes on from there.")
+
+    @line_magic
+    @arguments("verl_resume", "Go on from a run's last checkpoint, as a new attempt of the same run.", _RUN, _WAIT)
+    def verl_resume(self, args: argparse.Namespace) -> Run:
+        """Resume a run."""
+        return self._show(self.lab.run(args.run).resume(), wait=args.wait)
+
+    @line_magic
+    @arguments(
+        "verl_logs",
+        "Print the last lines of what training printed.",
+        _OPTIONAL_RUN,
+        argument("--tail", type=int, default=100, metavar="N", help="how many lines (default: 100)"),
+    )
+    def verl_logs(self, args: argparse.Namespace) -> None:
+        """Print a run's log."""
+        print(self._find_or_attach(args.run).logs(tail=args.tail), end="")
+
+    @line_magic
+    @arguments(
+        "verl_recipes",
+        "List the recipes, or show one.",
+        argument("recipe", metavar="RECIPE", nargs="?", help="show this one in full"),
+    )
+    def verl_recipes(self, args: argparse.Namespace) -> RecipeTable | None:
+        """List the recipes."""
+        catalog = self.lab.recipes()
+        if args.recipe is None:
+            return RecipeTable.of(catalog)
+        print(catalog.get(args.recipe).to_yaml(), end="")
+        return None
+
+    @line_magic
+    @arguments(
+        "verl_env",
+        "Check what is installed here against what this version of verl-lab was tested with.",
+        argument("--role", choices=("manager", "training", "cpu"), help="default: the one that is installed"),
+    )
+    def verl_env(self, args: argparse.Namespace) -> Report:
+        """Check the environment."""
+        from verl_lab.environments.verify import verify
+
+        return verify(role=args.role)
+
+    @line_magic
+    @arguments("verl_debug", "Show the traceback of the last error that a magic told in short.")
+    def verl_debug(self, args: argparse.Namespace) -> None:
+        """Show the last error in full."""
+        del args
+        if self.last_error is None:
+            print("No magic has failed in this session.")
+        else:
+            print("".join(traceback.format_exception(self.last_error)), end="")
+
+    def _find_or_attach(self, named: str | None) -> Run:
+        if named is None:
+            runs = self.lab.runs()
+            if not runs:
+                raise MagicError("There are no runs yet. %verl_train RECIPE starts one; %verl_recipes lists recipes.")
+            return self.lab.run(runs[0].id)
+        from pathlib import Path
+
+        looks_like_path = "/" in named or Path(named).expanduser().exists()
+        return self.lab.attach(named) if looks_like_path else self.lab.run(named)
+
+    def _show(self, run: Run, *, metrics: list[str] | None = None, wait: bool = False) -> Run:
+        run.watch(metrics or ())
+        if wait:
+            wait_with_progress(run)
+        return run
+
+

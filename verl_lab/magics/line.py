@@ -1,0 +1,119 @@
+"""Declaring, parsing and documenting a magic's line, and saying what was wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import re
+import shlex
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import yaml
+
+from verl_lab.errors import InvalidInputError, VerlLabError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/-]*\s*=")
+
+
+class MagicError(Exception):
+    """A user's mistake, shown as its message alone; the cell still counts as failed."""
+
+    def __init__(self, message: str, cause: VerlLabError | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+    def _render_traceback_(self) -> list[str]:
+        """Tell IPython what to show in place of a traceback."""
+        return [str(self)]
+
+
+class LineParser(argparse.ArgumentParser):
+    """An argument parser that raises instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would have printed before it left."""
+        raise MagicError(f"{self.prog}: {message}.\n{self.format_usage().strip()}\n{self.prog}? tells more.")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the magic after ``--help``."""
+        raise _HelpShownError(status, message)
+
+
+class _HelpShownError(Exception):
+    pass
+
+
+def arguments(name: str, summary: str, *declared: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[Any], Any]:
+    """Make a magic from a method that takes the parsed line (and the cell's text, for a cell magic).
+
+    The parser's help becomes the magic's docstring, so ``%name?`` shows it.
+    """
+    parser = LineParser(prog=f"%{name}", description=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for flags, options in declared:
+        parser.add_argument(*flags, **options)
+
+    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def magic(self: Any, line: str, cell: str | None = None) -> Any:
+            try:
+                parsed = parser.parse_args(_split(line))
+                return method(self, parsed) if cell is None else method(self, parsed, cell)
+            except _HelpShownError:
+                return None
+            except VerlLabError as error:
+                self.last_error = error
+                raise MagicError(str(error), error) from error
+
+        magic.__doc__ = parser.format_help()
+        cast("Any", magic).parser = parser
+        return magic
+
+    return wrap
+
+
+def argument(*flags: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Declare one argument, as ``ArgumentParser.add_argument`` takes it."""
+    return flags, options
+
+
+def cell_overrides(cell: str) -> list[str]:
+    """Read a cell's overrides: ``key=value`` lines as Hydra writes them, or YAML.
+
+    Raises
+    ------
+    InvalidInputError
+        If the cell is neither.
+    """
+    lines = [line.strip() for line in cell.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if all(_OVERRIDE.match(line) for line in lines):
+        return lines
+    expected = "Give one key=value a line, or a YAML mapping of verl's configuration."
+    try:
+        found = yaml.safe_load(cell)
+    except yaml.YAMLError as error:
+        raise InvalidInputError(f"cell: it is neither overrides nor YAML: {error}", expected) from error
+    if not isinstance(found, dict):
+        raise InvalidInputError(f"cell: it is YAML, but no mapping: {cell.strip()[:60]!r}.", expected)
+    return [f"{key}={value}" for key, value in _flat("", cast("dict[object, object]", found))]
+
+
+def _flat(prefix: str, tree: Mapping[object, object]) -> list[tuple[str, str]]:
+    leaves: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            leaves += _flat(f"{path}.", cast("dict[object, object]", value))
+        else:
+            leaves.append((path, yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()))
+    return leaves
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise MagicError(f"The line cannot be split into words: {error}.") from error

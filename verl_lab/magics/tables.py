@@ -1,0 +1,79 @@
+"""Runs and recipes as tables: text in a terminal, HTML in a notebook."""
+
+from __future__ import annotations
+
+import html
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from verl_lab.magics.progress import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from verl_lab.lab import Run
+    from verl_lab.recipes.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headings; ``note`` stands below them."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    empty: str
+    note: str = ""
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return self.empty
+        lines = [self.headings, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.headings))]
+        text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+        return "\n".join([*text, *([self.note] if self.note else [])])
+
+    def _repr_html_(self) -> str:
+        if not self.rows:
+            return f"<p>{html.escape(self.empty)}</p>"
+        head = "".join(f'<th style="text-align:left">{html.escape(h)}</th>' for h in self.headings)
+        body = "".join(
+            "<tr>" + "".join(f'<td style="text-align:left">{html.escape(c)}</td>' for c in row) + "</tr>"
+            for row in self.rows
+        )
+        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+
+
+class RunTable(Table):
+    """What ``%verl_runs`` shows."""
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], *, shown: int | None) -> RunTable:
+        """Make the table of the first ``shown`` runs, of all if None."""
+        listed = runs[:shown]
+        left = len(runs) - len(listed)
+        note = f"{left} older ones: %verl_runs --all" if left else ""
+        headings = ("run", "name", "recipe", "state", "step", "started", "took", "reason")
+        empty = "No runs yet. %verl_train RECIPE starts one; %verl_recipes lists the recipes."
+        return cls(headings, tuple(_run_row(run) for run in listed), empty, note)
+
+
+class RecipeTable(Table):
+    """What ``%verl_recipes`` shows."""
+
+    @classmethod
+    def of(cls, catalog: Catalog) -> RecipeTable:
+        """Make the table of every recipe; one that cannot be read says why."""
+        rows = tuple((e.name, e.algorithm or "", e.origin, e.summary) for e in catalog.entries())
+        return cls(("recipe", "algorithm", "from", "what it is"), rows, "There are no recipes.")
+
+
+def _run_row(run: Run) -> tuple[str, ...]:
+    row, status = run.row, run.status()
+    step = "" if status.step is None else f"{status.step} of {status.total}" if status.total else str(status.step)
+    begun = status.started or row.created
+    took = "" if status.started is None else duration((status.ended or time.time()) - status.started)
+    started = datetime.fromtimestamp(begun).astimezone().strftime("%Y-%m-%d %H:%M") if begun else ""
+    return (run.id, row.name, row.recipe or "", status.state.value, step, started, took, status.reason or "")
