@@ -22,16 +22,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 
 import orjson
 
 from verl_lab.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 FORMAT_VERSION = 1
+
+_FLOAT = frozenset({float})
+_LARGEST = 2**62  # steps and sequence numbers are kept, and counted on, as 64-bit integers
+_LONGEST_LABEL = 200
 
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -182,6 +186,8 @@ def encode_header(header: Header) -> bytes:
 
 def encode_metrics(seq: int, step: int, time: float | None, data: Mapping[Any, object]) -> bytes:
     """Return one metric record as a line; values that are no numbers go to ``rejected``."""
+    if line := _encode_plain(seq, step, time, data):
+        return line
     numbers: dict[str, float | str] = {}
     rejected: dict[str, str] = {}
     for key, value in data.items():
@@ -252,7 +258,7 @@ def decode_metrics(line: bytes) -> MetricRecord:
     """
     found = _load(line)
     data, step, seq, time = found.get("data"), found.get("step"), found.get("seq"), found.get("time")
-    if not isinstance(data, dict) or type(step) is not int or type(seq) is not int:
+    if not isinstance(data, dict) or not _is_count(step) or not _is_count(seq):
         raise FormatError("The line is no metric record.", "Expected 'seq', 'step' and 'data'.")
     numbers, rejected = numbers_of(cast("dict[str, object]", data))
     named = found.get("rejected")
@@ -271,23 +277,26 @@ def decode_event(line: bytes) -> EventRecord:
     """
     found = _load(line)
     kind, seq, time, step, data = (found.get(k) for k in ("kind", "seq", "time", "step", "data"))
-    if not isinstance(kind, str) or type(seq) is not int:
-        raise FormatError("The line is no event.", "Expected 'seq' and 'kind'.")
+    source = found.get("source", "trainer")
+    if not _is_label(kind) or not _is_label(source) or not _is_count(seq):
+        raise FormatError("The line is no event.", "Expected 'seq', 'kind' and 'source'.")
     return EventRecord(
         seq=seq,
         time=float(time) if isinstance(time, (int, float)) else None,
         kind=kind,
-        step=step if type(step) is int else None,
-        source=str(found.get("source", "trainer")),
+        step=step if _is_count(step) else None,
+        source=source,
         data=cast("dict[str, Any]", data) if isinstance(data, dict) else {},
     )
 
 
-def numbers_of(data: Mapping[str, object]) -> tuple[dict[str, float], dict[str, str]]:
+def numbers_of(data: dict[str, object]) -> tuple[dict[str, float], dict[str, str]]:
     """Split decoded values into numbers and, by name, why the others are none.
 
     ``None`` is what verl's own file logger writes for NaN and both infinities; it is read as NaN.
     """
+    if _FLOAT.issuperset(map(type, data.values())):
+        return cast("dict[str, float]", data), {}
     numbers: dict[str, float] = {}
     rejected: dict[str, str] = {}
     for name, value in data.items():
@@ -302,6 +311,25 @@ def numbers_of(data: Mapping[str, object]) -> tuple[dict[str, float], dict[str, 
         else:
             rejected[name] = _why_no_number(value)
     return numbers, rejected
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and -_LARGEST <= value < _LARGEST
+
+
+def _is_label(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_LABEL and "\0" not in value
+
+
+def _encode_plain(seq: int, step: int, time: float | None, data: Mapping[Any, object]) -> bytes | None:
+    """Return the line if all values are finite floats, which orjson writes as they are; else None."""
+    values = data.values()
+    if set(map(type, values)) - {float} or not math.isfinite(sum(cast("Iterable[float]", values))):
+        return None
+    try:
+        return orjson.dumps({"seq": seq, "step": step, "time": time, "data": data}, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        return None
 
 
 def _as_float(value: object) -> float | None:

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from verl_lab.domain.recipe import Recipe
-from verl_lab.errors import FormatError, InvalidInputError, NotFoundError, nearest
+from verl_lab.domain.recipe import DataFiles, Recipe, Resources, Reward
+from verl_lab.errors import InvalidInputError, NotFoundError, nearest
 from verl_lab.recipes.overrides import flatten
+from verl_lab.recipes.paths import locate, locate_model
 from verl_lab.recipes.source import read_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from pydantic import BaseModel
+
+_PARTS: Mapping[str, type[BaseModel]] = {"data": DataFiles, "reward": Reward, "resources": Resources}
 _SUFFIXES = (".yaml", ".yml")
-_REMOTE = ("hdfs://", "s3://", "gs://", "http://", "https://")
 
 
 def builtin_folder() -> Path:
@@ -88,7 +91,8 @@ class Catalog:
         name = own.pop("name", file.stem)
         if name != file.stem:
             raise InvalidInputError(
-                f"{file}: name: is {name!r}, but the file is called {file.stem!r}.", "Make the two agree, or leave it out."
+                f"{file}: name: is {name!r}, but the file is called {file.stem!r}.",
+                "Make the two agree, or leave it out.",
             )
         parent = own.get("extends")
         if parent is None:
@@ -98,7 +102,9 @@ class Catalog:
         path = self._find(parent, (*seen, file))
         if path is None:
             if self._find(parent) is not None:
-                raise InvalidInputError(f"{file}: extends: {parent!r} extends this recipe in turn.", "Break the circle.")
+                raise InvalidInputError(
+                    f"{file}: extends: {parent!r} extends this recipe in turn.", "Break the circle."
+                )
             raise NotFoundError.of("recipe", parent, self.names(), f"{file} extends it.")
         return _lay_over(self._merged(path.resolve(), (*seen, file)), own)
 
@@ -126,7 +132,7 @@ def _shaped(raw: dict[str, Any], file: Path) -> dict[str, Any]:
 def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Merge two raw recipes: parts and parameters by their fields, all else as a whole."""
     merged = below | above
-    for part in ("data", "reward", "resources", "parameters"):
+    for part in (*_PARTS, "parameters"):
         lower, upper = below.get(part), above.get(part)
         if isinstance(lower, dict) and isinstance(upper, dict):
             merged[part] = {**cast("dict[str, Any]", lower), **cast("dict[str, Any]", upper)}
@@ -136,48 +142,24 @@ def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def _absolute(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     """Make the paths of a recipe independent of where it is used from."""
     found = dict(raw)
-    if isinstance(raw.get("model"), str):
-        found["model"] = _model(raw["model"], base)
+    if "model" in raw:
+        found["model"] = locate_model(raw["model"], base)
     for part, fields in (("data", ("train", "val")), ("reward", ("path",))):
         inner = raw.get(part)
         if isinstance(inner, dict):
             values = cast("dict[str, Any]", inner)
-            found[part] = values | {field: _paths(values[field], base) for field in fields if field in values}
+            found[part] = values | {field: locate(values[field], base) for field in fields if field in values}
     return found
 
 
-def _model(text: str, base: Path) -> str:
-    """A folder where there is one or where it is written as a path, else the id of a model on the hub."""
-    if text.startswith((".", "/", "~")) or (base / text).is_dir():
-        return _path(text, base)
-    return text
-
-
-def _paths(value: object, base: Path) -> object:
-    if isinstance(value, list):
-        return [_paths(item, base) for item in cast("list[object]", value)]
-    return _path(value, base) if isinstance(value, str) else value
-
-
-def _path(text: str, base: Path) -> str:
-    if not text or text.startswith((*_REMOTE, "pkg://")):
-        return text
-    # Not resolved: a link stays the link that the user chose.
-    return str(Path(_normal(base / Path(text).expanduser())))
-
-
-def _normal(path: Path) -> str:
-    import os.path
-
-    return os.path.normpath(path)
-
-
-def _refusal(file: Path, error: ValidationError) -> InvalidInputError | FormatError:
+def _refusal(file: Path, error: ValidationError) -> InvalidInputError:
     lines: list[str] = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            near = nearest(str(item["loc"][-1]), Recipe.model_fields)
+            *above, last = field.split(".")
+            part = _PARTS.get(above[0], Recipe) if above else Recipe
+            near = nearest(last, part.model_fields)
             guess = f" The nearest: {', '.join(near)}." if near else ""
             lines.append(f"{field}: a recipe has no such field.{guess}")
         elif item["type"] == "missing":

@@ -22,7 +22,7 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own declaration is a plain class attribute
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  overrides
         seen: set[str] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
@@ -96,8 +96,8 @@ def _check_events(text: str, source: str) -> None:
         at = _place(event.start_mark)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise FormatError(f"{source}{at}: anchors and aliases are not accepted.", "Write the value out.")
-        if getattr(event, "tag", None):
-            raise FormatError(f"{source}{at}: the tag {event.tag!r} is not accepted.", "Write a plain value.")
+        if tag := getattr(event, "tag", None):
+            raise FormatError(f"{source}{at}: the tag {tag!r} is not accepted.", "Write a plain value.")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -110,5 +110,5 @@ def _check_events(text: str, source: str) -> None:
             raise FormatError(f"{source}{at}: expected one document, found a second.")
 
 
-def _place(mark: yaml.Mark | None) -> str:
+def _place(mark: Any) -> str:
     return f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
