@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
@@ -156,7 +157,7 @@ def sft(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftHis
     recipes = task.project / "recipes"
     recipes.mkdir()
     recipe = task.recipe("sort-digits-sft", name="sft-20")
-    (recipes / "sft-20.yaml").write_text(recipe.to_yaml())
+    (recipes / "sft-20.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True)))
     launch = (
         "%verl_train sft-20 --name killed-kernel --set trainer.total_training_steps=20"
         " trainer.save_freq=10 trainer.test_freq=10"

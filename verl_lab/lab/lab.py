@@ -17,7 +17,6 @@ from verl_lab.lab.run import PlannedRun, Run
 from verl_lab.launch.launcher import Launcher, LaunchSpec
 from verl_lab.recipes.catalog import Catalog
 from verl_lab.recipes.render import render
-from verl_lab.recipes.validate import validate
 from verl_lab.settings import Settings
 from verl_lab.store import RunRow, Store
 from verl_lab.stream import Feed, FollowedRun, Reader, attached_run_id, detect_source
@@ -114,7 +113,6 @@ class Lab:
         if name is not None and self.store.runs.get(name) is not None:
             return self.run(name)
         chosen = self.recipes().get(recipe) if isinstance(recipe, str) else recipe
-        validate(chosen, overrides)
         rendered = render(chosen, overrides)
         run_id = new_run_id(name or chosen.name)
         layout = RunLayout(self.settings.runs_root / run_id)
@@ -129,8 +127,9 @@ class Lab:
             config_yaml=rendered.config_yaml,
             command=rendered.command,
             record={
-                "recipe": chosen.model_dump(mode="json"),
-                "algorithm": chosen.algorithm,
+                "recipe": rendered.recipe.model_dump(mode="json"),
+                "algorithm": rendered.algorithm,
+                "warnings": [str(problem) for problem in rendered.warnings],
                 "overrides": list(overrides),
                 "versions": _versions(),
                 "total_steps": rendered.total_steps,

@@ -279,7 +279,7 @@ class Run:
         from IPython.core.getipython import get_ipython
 
         from verl_lab.lab.view import RunView
-        from verl_lab.widgets.panel import show
+        from verl_lab.widgets.panel import Panel, show
 
         known = self.metric_names() if metrics else []
         for name in metrics:
@@ -287,7 +287,9 @@ class Run:
                 raise NotFoundError.of("metric", name, known)
         shell = get_ipython()
         self._shown_in = shell.execution_count if shell is not None else None
-        return show(RunView(self._lab, self), metrics=tuple(metrics))
+        panel = Panel(RunView(self._lab, self), metrics=metrics)
+        show(panel)
+        return panel
 
     def _attempts(self) -> list[AttemptLayout[Path]]:
         names = self._lab.host.list_folder(str(self.layout.attempts))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from verl_lab.domain.run import RunState
-from verl_lab.widgets.panel import PanelHeader
+from verl_lab.widgets.source import PanelHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

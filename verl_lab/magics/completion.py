@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from verl_lab.errors import VerlLabError
-from verl_lab.recipes import keys
+from verl_lab.recipes.schema import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class Completion:
     def _keys(self, line: str, word: str) -> list[str]:
         recipe = next(iter(line.split()), "")
         algorithm = self._magics.lab.recipes().get(recipe).algorithm
-        return [f"{key}=" for key in keys.complete(algorithm, word)]
+        return [f"{key}=" for key in schema_of(algorithm).complete(word)]
 
     def _matcher(self) -> Callable[[CompletionContext], SimpleMatcherResult]:
         @context_matcher()

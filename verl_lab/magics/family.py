@@ -5,12 +5,14 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
+import yaml
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 
 from verl_lab.lab import Lab
-from verl_lab.magics.line import MagicError, argument, arguments, cell_overrides
+from verl_lab.magics.line import MagicError, argument, arguments
 from verl_lab.magics.progress import wait_with_progress
 from verl_lab.magics.tables import RecipeTable, RunTable
+from verl_lab.recipes.overrides import overrides_of_text
 
 if TYPE_CHECKING:
     import argparse
@@ -61,7 +63,7 @@ class VerlMagics(Magics):
     )
     def verl_train(self, args: argparse.Namespace, cell: str = "") -> Run:
         """Launch a recipe."""
-        overrides = [*args.set, *cell_overrides(cell)]
+        overrides = [*args.set, *overrides_of_text(cell)]
         run = self.lab.train(args.recipe, overrides, name=args.name, dry_run=args.dry_run)
         return run if args.dry_run else self._show(run, wait=args.wait)
 
@@ -129,7 +131,8 @@ class VerlMagics(Magics):
         catalog = self.lab.recipes()
         if args.recipe is None:
             return RecipeTable.of(catalog)
-        print(catalog.get(args.recipe).to_yaml(), end="")
+        recipe = catalog.get(args.recipe).model_dump(mode="json", exclude_defaults=True)
+        print(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100), end="")
         return None
 
     @line_magic

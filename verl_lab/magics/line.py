@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import re
 import shlex
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-import yaml
-
-from verl_lab.errors import InvalidInputError, VerlLabError
+from verl_lab.errors import VerlLabError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-_OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/-]*\s*=")
+    from collections.abc import Callable
 
 
 class MagicError(Exception):
@@ -77,39 +72,6 @@ def arguments(name: str, summary: str, *declared: tuple[tuple[str, ...], dict[st
 def argument(*flags: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Declare one argument, as ``ArgumentParser.add_argument`` takes it."""
     return flags, options
-
-
-def cell_overrides(cell: str) -> list[str]:
-    """Read a cell's overrides: ``key=value`` lines as Hydra writes them, or YAML.
-
-    Raises
-    ------
-    InvalidInputError
-        If the cell is neither.
-    """
-    lines = [line.strip() for line in cell.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
-    if all(_OVERRIDE.match(line) for line in lines):
-        return lines
-    expected = "Give one key=value a line, or a YAML mapping of verl's configuration."
-    try:
-        found = yaml.safe_load(cell)
-    except yaml.YAMLError as error:
-        raise InvalidInputError(f"cell: it is neither overrides nor YAML: {error}", expected) from error
-    if not isinstance(found, dict):
-        raise InvalidInputError(f"cell: it is YAML, but no mapping: {cell.strip()[:60]!r}.", expected)
-    return [f"{key}={value}" for key, value in _flat("", cast("dict[object, object]", found))]
-
-
-def _flat(prefix: str, tree: Mapping[object, object]) -> list[tuple[str, str]]:
-    leaves: list[tuple[str, str]] = []
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            leaves += _flat(f"{path}.", cast("dict[object, object]", value))
-        else:
-            leaves.append((path, yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()))
-    return leaves
 
 
 def _split(line: str) -> list[str]:

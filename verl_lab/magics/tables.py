@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from verl_lab.errors import VerlLabError
 from verl_lab.magics.progress import duration
 
 if TYPE_CHECKING:
@@ -66,8 +67,16 @@ class RecipeTable(Table):
     @classmethod
     def of(cls, catalog: Catalog) -> RecipeTable:
         """Make the table of every recipe; one that cannot be read says why."""
-        rows = tuple((e.name, e.algorithm or "", e.origin, e.summary) for e in catalog.entries())
-        return cls(("recipe", "algorithm", "from", "what it is"), rows, "There are no recipes.")
+        rows = tuple(_recipe_row(catalog, name) for name in catalog.names())
+        return cls(("recipe", "algorithm", "extends", "what it is"), rows, "There are no recipes.")
+
+
+def _recipe_row(catalog: Catalog, name: str) -> tuple[str, ...]:
+    try:
+        recipe = catalog.get(name)
+    except VerlLabError as error:
+        return (name, "", "", f"cannot be used: {error.message}")
+    return (name, recipe.algorithm, recipe.extends or "", recipe.description)
 
 
 def _run_row(run: Run) -> tuple[str, ...]:
