@@ -18,7 +18,7 @@ from verl_lab.widgets.picture import still, summary
 from verl_lab.widgets.snapshot import CHARTS_MOST, choices, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from verl_lab.widgets.source import PanelHeader, PanelSource
 
@@ -46,14 +46,17 @@ class Panel(anywidget.AnyWidget):
     ----------
     source
         The run to show.
+    metrics
+        What to draw at first; by default the charts that say most about the run.
     """
 
     _esm = _joined_modules()
     _css = (_HERE / "panel.css").read_text("utf-8")
 
-    def __init__(self, source: PanelSource) -> None:
+    def __init__(self, source: PanelSource, *, metrics: Sequence[str] = ()) -> None:
         super().__init__()
         self._source = source
+        self._only = tuple(metrics)
         self._turn = threading.Condition()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -69,7 +72,7 @@ class Panel(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End the thread and the subscription, and remove the panel from every page."""
-        if hasattr(self, "_unsubscribe"):
+        if hasattr(self, "_unsubscribe") and not self._ended.is_set():
             self._unsubscribe()
             with self._turn:
                 self._ended.set()
@@ -85,18 +88,28 @@ class Panel(anywidget.AnyWidget):
         It is done by itself when the run ends. Call it where a cell is about to return, so that a
         notebook that is executed without a browser has the picture too.
         """
-        for shown in self._stills:
+        for shown in list(self._stills):
             shown.update(still(self._source, self._choices()), raw=True)  # pyright: ignore[reportUnknownMemberType]
 
     def _ipython_display_(self) -> None:
-        show(self)
+        was_over = self._source.header().is_over
+        bundle, _ = self._repr_mimebundle_()
+        display(bundle, raw=True)  # pyright: ignore[reportUnknownArgumentType]
+        handle = DisplayHandle()
+        handle.display(still(self._source, self._choices()), raw=True)  # pyright: ignore[reportUnknownMemberType]
+        self._stills.append(handle)
+        if not was_over:
+            # The run may have ended while the picture was drawn: then it is due once more.
+            with self._turn:
+                self._settled = False
+            self._wake()
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         return {_VIEW: view, "text/plain": summary(self._source, self._choices())}, {}
 
     def _choices(self) -> list[Any]:
-        return choices(self._source.metric_names(), self._wanted)
+        return choices(self._source.metric_names(), self._wanted, self._only)
 
     def _wake(self) -> None:
         with self._turn:
@@ -124,23 +137,24 @@ class Panel(anywidget.AnyWidget):
         """Send the run as it is now; return whether it is over."""
         try:
             header = self._source.header()
-            message, buffers = snapshot(self._source, header, dict(self._wanted))
+            message, buffers = snapshot(self._source, header, dict(self._wanted), self._only)
             self.send({**message, "problem": self._problem}, buffers)
             self._settle_once(header)
         except VerlLabError as error:
             self.send({"type": "problem", "text": str(error)})
             return False
-        except Exception as error:
-            # Whatever it is: a panel that went silent would look like a run that stands still.
+        except Exception as error:  # noqa: BLE001  a panel gone silent would look like a run that stands still
             _log.exception("The panel could not be redrawn.")
             self.send({"type": "problem", "text": f"The panel could not be redrawn: {error!r}"})
             return False
         return header.is_over
 
     def _settle_once(self, header: PanelHeader) -> None:
-        if header.is_over and not self._settled:
+        with self._turn:
+            due = header.is_over and not self._settled
+            self._settled = header.is_over
+        if due:
             self.settle()
-        self._settled = header.is_over
 
     def _heard(self, _: object, content: object, __: object) -> None:
         """Do what a page asks for; may run beside a busy cell, in any thread."""
@@ -170,7 +184,7 @@ class Panel(anywidget.AnyWidget):
         names = self._source.metric_names()
         if not isinstance(metric, str) or metric not in names:
             raise NotFoundError.of("metric", str(metric)[:200], names)
-        on = sum(choice.shown for choice in choices(names, self._wanted))
+        on = sum(choice.shown for choice in choices(names, self._wanted, self._only))
         if shown and on >= CHARTS_MOST:
             raise InvalidInputError(f"A panel shows {CHARTS_MOST} charts at most.", "Switch one off first.")
         self._wanted[metric] = shown
@@ -190,8 +204,4 @@ def show(panel: Panel) -> None:
     A page with a kernel shows the live panel and hides the picture; a notebook that is opened
     without its kernel shows the picture. The picture is made anew when the run ends.
     """
-    bundle, _ = panel._repr_mimebundle_()  # pyright: ignore[reportPrivateUsage]
-    display(bundle, raw=True)  # pyright: ignore[reportUnknownArgumentType]
-    handle = DisplayHandle()
-    handle.display(still(panel._source, panel._choices()), raw=True)  # pyright: ignore
-    panel._stills.append(handle)  # pyright: ignore[reportPrivateUsage]
+    panel._ipython_display_()  # pyright: ignore[reportPrivateUsage]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     from verl_lab.domain.metric import Chart
     from verl_lab.widgets.snapshot import Choice
@@ -33,7 +34,8 @@ _COLOURS = 64
 # before it that is a widget without a panel in it (its kernel is gone) says nothing but an error.
 _STYLE = (
     ".jp-OutputArea-child:has(.verl-lab-live)+.jp-OutputArea-child:has(.verl-lab-still){display:none}"
-    ".jp-OutputArea-child:has(+.jp-OutputArea-child .verl-lab-still):not(:has(.verl-lab-live)){display:none}"
+    ".jp-OutputArea-child:has(+.jp-OutputArea-child .verl-lab-still)"
+    ":has(>.jp-OutputArea-output:not([data-mime-type])):not(:has(.verl-lab-live)){display:none}"
 )
 
 
@@ -51,7 +53,9 @@ def still(source: PanelSource, choices: Sequence[Choice]) -> dict[str, Any]:
     png = b64encode(picture(header, traces)).decode("ascii")
     alt = escape(text, quote=True)
     return {
-        "text/html": _html(f'<img alt="{alt}" style="width:{_WIDTH_IN * 100:.0f}px" src="data:image/png;base64,{png}">'),
+        "text/html": _html(
+            f'<img alt="{alt}" style="width:{_WIDTH_IN * 100:.0f}px" src="data:image/png;base64,{png}">'
+        ),
         "image/png": png,
         "text/plain": text,
     }
@@ -60,8 +64,7 @@ def still(source: PanelSource, choices: Sequence[Choice]) -> dict[str, Any]:
 def summary(source: PanelSource, choices: Sequence[Choice]) -> str:
     """Return the run in a few lines of text: where it stands, and the last value of each chart."""
     header = source.header()
-    now = "" if header.is_over else f", as of {datetime.now().astimezone():%Y-%m-%d %H:%M}"
-    lines = [f"{header.name} ({header.run_id}): {header.state}{now}", progress(header)]
+    lines = [f"{header.name} ({header.run_id}): {_state(header)}", progress(header)]
     lines += [line for line in (header.reason, header.notice) if line]
     for choice in choices:
         steps, values = source.series(choice.chart.metric)
@@ -81,15 +84,15 @@ def picture(header: PanelHeader, traces: dict[Chart, Trace]) -> bytes:
         What to draw, in order.
     """
     # Only where a picture is drawn: importing matplotlib takes a third of a second.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from PIL import Image  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
 
     rows = -(-len(traces) // 2)
     height = _HEADER_IN + rows * _ROW_IN
     figure = Figure(figsize=(_WIDTH_IN, height), dpi=_DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
-    _write(figure, 0.012, 1 - 0.26 / height, f"{header.name} · {header.state}", size=12, weight="bold")
+    _write(figure, 0.012, 1 - 0.26 / height, f"{header.name} · {_state(header)}", size=12, weight="bold")
     _write(figure, 0.012, 1 - 0.50 / height, header.reason or progress(header), size=9, color=_FAINT)
     for place, (chart, trace) in enumerate(traces.items()):
         row, column = divmod(place, 2)
@@ -102,8 +105,9 @@ def picture(header: PanelHeader, traces: dict[Chart, Trace]) -> bytes:
         axes = figure.add_axes(box, facecolor="white")
         _draw(axes, trace)
         top = box[1] + box[3] + 0.1 / height
-        _write(figure, box[0] - 0.053, top, chart.label, size=9.5, weight="bold")
-        _write(figure, box[0] + 0.29, top, chart.unit, size=8, color=_FAINT, align="right")
+        label = _write(figure, box[0] - 0.053, top, chart.label, size=9.5, weight="bold")
+        after = label.get_window_extent(canvas.get_renderer()).x1 / figure.bbox.width + 0.007
+        _write(figure, after, top, chart.unit, size=8, color=_FAINT)
         _write(figure, box[0] + box[2], top, number(trace.last), size=9.5, weight="bold", align="right")
     canvas.draw()
     content = io.BytesIO()
@@ -113,15 +117,24 @@ def picture(header: PanelHeader, traces: dict[Chart, Trace]) -> bytes:
     return content.getvalue()
 
 
+def _state(header: PanelHeader) -> str:
+    """Return the state, with the time where it may have changed since."""
+    return header.state if header.is_over else f"{header.state}, as of {datetime.now().astimezone():%Y-%m-%d %H:%M}"
+
+
 def _draw(axes: Axes, trace: Trace) -> None:
+    gap = np.isnan(np.concatenate([[np.nan], trace.values, [np.nan]]))
+    # A value between two gaps has no line: it gets a dot.
+    dots = np.full(trace.values.shape, trace.count <= _FEW) | (gap[:-2] & gap[2:])
     axes.plot(
         trace.steps,
         trace.values,
         color=_LINE,
         linewidth=1.3,
         linestyle="-",
-        marker="o" if trace.count <= _FEW else "",
+        marker="o",
         markersize=3,
+        markevery=dots.tolist(),
     )
     for kind, glyph, height in ((0, "x", 0.04), (1, "^", 0.96), (-1, "v", 0.04)):
         at = trace.mark_steps[trace.mark_kinds == kind]
@@ -155,9 +168,9 @@ def _write(
     color: str = _INK,
     weight: str = "normal",
     align: str = "left",
-) -> None:
+) -> Text:
     # Names are text: `$` starts no formula, and the user's own settings of matplotlib have no say.
-    figure.text(
+    return figure.text(
         x,
         y,
         _drawable(words),
@@ -174,7 +187,7 @@ def _write(
 
 def _drawable(words: str, longest: int = 110) -> str:
     """Replace what the picture's font has no shape for, and cut what does not fit."""
-    from matplotlib.font_manager import findfont, get_font  # noqa: PLC0415
+    from matplotlib.font_manager import findfont, get_font  # pyright: ignore[reportUnknownVariableType]
 
     known = get_font(findfont("DejaVu Sans")).get_charmap()
     text = "".join(c if ord(c) in known else "□" for c in " ".join(words.split()))

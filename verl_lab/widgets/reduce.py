@@ -72,9 +72,7 @@ def reduce(steps: NDArray[np.int64], values: NDArray[np.float64], *, points: int
     )
 
 
-def _kept(
-    values: NDArray[np.float64], finite: NDArray[np.bool_], points: int, *, gaps: bool
-) -> NDArray[np.intp]:
+def _kept(values: NDArray[np.float64], finite: NDArray[np.bool_], points: int, *, gaps: bool) -> NDArray[np.intp]:
     """Return the indices to keep, in order."""
     size = values.size
     if size <= points:

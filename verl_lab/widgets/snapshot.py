@@ -12,7 +12,7 @@ from verl_lab.widgets.reduce import Trace, reduce
 from verl_lab.widgets.wording import number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,7 +35,7 @@ class Choice:
     shown: bool
 
 
-def choices(names: list[str], wanted: Mapping[str, bool]) -> list[Choice]:
+def choices(names: list[str], wanted: Mapping[str, bool], only: Sequence[str] = ()) -> list[Choice]:
     """Return the charts a run starts with and those a person added, in a stable order.
 
     Parameters
@@ -44,26 +44,28 @@ def choices(names: list[str], wanted: Mapping[str, bool]) -> list[Choice]:
         The metrics the run logs.
     wanted
         What a person switched on or off, by metric.
+    only
+        What to begin with in place of the charts that say most.
     """
-    first = first_charts(names)
-    known = {chart.metric for chart in first}
     logged = set(names)
+    first = [describe(name) for name in only if name in logged] if only else first_charts(names)
+    known = {chart.metric for chart in first}
     added = [describe(name) for name, on in wanted.items() if on and name in logged and name not in known]
     return [Choice(chart, wanted.get(chart.metric, True)) for chart in [*first, *added]]
 
 
 def snapshot(
-    source: PanelSource, header: PanelHeader, wanted: Mapping[str, bool]
-) -> tuple[dict[str, Any], list[memoryview]]:
+    source: PanelSource, header: PanelHeader, wanted: Mapping[str, bool], only: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[bytes]]:
     """Return one message and its buffers: steps and values of each chart, in the charts' order.
 
     A panel that gets a snapshot needs no earlier one.
     """
     names = source.metric_names()
-    offered = choices(names, wanted)
+    offered = choices(names, wanted, only)
     shown = [choice.chart for choice in offered if choice.shown][:CHARTS_MOST]
     charts: list[dict[str, Any]] = []
-    buffers: list[memoryview] = []
+    buffers: list[bytes] = []
     for chart in shown:
         steps, values = source.series(chart.metric)
         told, packed = _pack(chart, steps, values, size_bytes=_BYTES_MOST // len(shown))
@@ -81,7 +83,7 @@ def snapshot(
 
 def _pack(
     chart: Chart, steps: NDArray[np.int64], values: NDArray[np.float64], *, size_bytes: int
-) -> tuple[dict[str, Any], list[memoryview]]:
+) -> tuple[dict[str, Any], list[bytes]]:
     points = min(POINTS_MOST, size_bytes // 8)
     trace = reduce(steps, values, points=points)
     step_type = "f8" if trace.steps.size and int(np.abs(trace.steps).max()) > _FLOAT32_WHOLE else "f4"
@@ -97,7 +99,7 @@ def _pack(
             "odd": _odd(trace),
             "marks": [trace.mark_steps.tolist(), trace.mark_kinds.tolist()],
         },
-        [memoryview(trace.steps.astype("<" + step_type)), memoryview(trace.values.astype("<" + value_type))],
+        [trace.steps.astype("<" + step_type).tobytes(), trace.values.astype("<" + value_type).tobytes()],
     )
 
 

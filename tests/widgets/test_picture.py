@@ -1,0 +1,76 @@
+"""The picture and the text a notebook keeps."""
+
+from __future__ import annotations
+
+import io
+import math
+from base64 import b64decode
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+from replay import Replay
+
+from verl_lab.widgets.picture import still, summary
+from verl_lab.widgets.snapshot import choices
+from verl_lab.widgets.wording import duration, number
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_picture_of_a_recorded_run_is_small_and_not_blank(recordings: Path) -> None:
+    source = Replay(recordings / "grpo-kl-loss-30-steps.jsonl", 31, state="completed")
+    bundle = still(source, choices(source.metric_names(), {}))
+    png = b64decode(bundle["image/png"])
+    assert len(png) < 60_000
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    assert np.any(pixels[..., 2] > pixels[..., 0] + 80)
+    assert bundle["image/png"] in bundle["text/html"]
+
+
+def test_run_without_values_gets_text_and_no_picture() -> None:
+    source = Replay(state="starting", phase="loading model")
+    bundle = still(source, choices([], {}))
+    assert set(bundle) == {"text/html", "text/plain"}
+    assert "loading model" in bundle["text/plain"]
+
+
+@pytest.mark.parametrize(
+    "name", ["$\\frac{a$", "<img src=x onerror=alert(1)>", '"><b>', "\u202e報酬🎉", "a\nb", "%s{}"]
+)
+def test_any_name_is_drawn_as_text(name: str) -> None:
+    source = Replay(name=name)
+    source.fill(name, np.array([1.0, math.nan, math.inf, 2.0]))
+    bundle = still(source, choices(source.metric_names(), {}))
+    assert b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    markup = bundle["text/html"].replace('<div class="verl-lab-still"><style>', "").split("</style>")[1]
+    assert "<img src=x" not in markup
+    assert '"><b>' not in markup
+
+
+def test_summary_says_state_reason_and_last_values(recordings: Path) -> None:
+    source = Replay(recordings / "sft-60-steps.jsonl", 10, state="failed", reason="The learning rate is no number.")
+    lines = summary(source, choices(source.metric_names(), {}))
+    assert "failed" in lines
+    assert "The learning rate is no number." in lines
+    assert "Loss" in lines
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"), (math.nan, "NaN"), (math.inf, "+∞"), (0.0, "0"), (0.0988, "0.099"), (0.5, "0.50"), (1.307, "1.31"),
+        (735.1, "735"), (-2.5, "−2.50"), (1e-5, "1.00e−5"), (3.2e9, "3.20e9"),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_short(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (-3, "0 s"), (64, "1 m 04 s"), (3_900, "1 h 05 m"), (90_000, "1 d 01 h")]
+)
+def test_durations_have_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
