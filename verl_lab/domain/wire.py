@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 
 _FLOAT = frozenset({float})
+_PLAIN = frozenset({float, int})
+_PLAIN_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 _LARGEST = 2**62  # steps and sequence numbers are kept, and counted on, as 64-bit integers
 _LONGEST_LABEL = 200
 
@@ -322,12 +324,16 @@ def _is_label(value: object) -> TypeGuard[str]:
 
 
 def _encode_plain(seq: int, step: int, time: float | None, data: Mapping[Any, object]) -> bytes | None:
-    """Return the line if all values are finite floats, which orjson writes as they are; else None."""
+    """Return the line if all values are finite and of types that orjson writes exactly; else None."""
     values = data.values()
-    if set(map(type, values)) - {float} or not math.isfinite(sum(cast("Iterable[float]", values))):
+    unusual = set(map(type, values)) - _PLAIN
+    # numpy's float64 is what verl's reductions give. It is told by name, so that numpy need not be imported here.
+    if any(kind.__name__ != "float64" or kind.__module__ != "numpy" for kind in unusual):
+        return None
+    if not math.isfinite(sum(cast("Iterable[float]", values))):
         return None
     try:
-        return orjson.dumps({"seq": seq, "step": step, "time": time, "data": data}, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps({"seq": seq, "step": step, "time": time, "data": data}, option=_PLAIN_OPTIONS)
     except orjson.JSONEncodeError:
         return None
 

@@ -1,0 +1,12 @@
+"""The index of runs: rows in SQLite or any database SQLAlchemy reaches; rebuilt from the run folders if lost."""
+
+from __future__ import annotations
+
+from verl_lab.store.batch import BadLine, Batch, FilePosition
+from verl_lab.store.events import RunEvent
+from verl_lab.store.pieces import Series
+from verl_lab.store.quarantine import Quarantined
+from verl_lab.store.runs import RunRow
+from verl_lab.store.store import Store
+
+__all__ = ["BadLine", "Batch", "FilePosition", "Quarantined", "RunEvent", "RunRow", "Series", "Store"]

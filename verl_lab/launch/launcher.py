@@ -1,0 +1,298 @@
+"""Starts, stops and resumes runs on a host, near or far."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, cast
+
+from verl_lab.domain.run import RunState, Status, check_run_id
+from verl_lab.domain.wire import FORMAT_VERSION, AttemptLayout, RunLayout
+from verl_lab.errors import FormatError, InvalidInputError, LaunchError, NotFoundError, TransportError
+from verl_lab.launch import supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from verl_lab.transport.base import Host
+
+_PATIENCE_S = 60.0
+_LOG_TAIL_BYTES = 2000
+
+
+@dataclass(frozen=True)
+class LaunchSpec:
+    """What to start.
+
+    Attributes
+    ----------
+    run_id
+        Also the name of the run's folder.
+    name
+        What the user calls the run.
+    argv
+        The command that trains. ``@attempt@``, ``@run@`` and ``@scratch@`` stand for the attempt's
+        folder, the run's folder, and a short private folder that is removed at the end.
+    env
+        Variables added to the host's own; values may hold the same tokens.
+    cwd
+        Working folder of training.
+    config_yaml
+        verl's resolved configuration.
+    command
+        The command as a person would copy it.
+    record
+        Further fields of ``run.json``: recipe, overrides, versions, parent.
+    """
+
+    run_id: str
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    config_yaml: str
+    command: str
+    record: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+class Launcher:
+    """Runs on one host. Every method can be repeated: a run's attempt begins once.
+
+    A ``run`` is given by its id below ``runs_root``, or by its folder's absolute path.
+
+    Parameters
+    ----------
+    host
+        Where to train.
+    runs_root
+        The folder of the runs' folders, on that host.
+    python
+        Interpreter for the supervisor, on that host.
+    """
+
+    def __init__(self, host: Host, runs_root: str, *, python: str = sys.executable) -> None:
+        self._host = host
+        self._runs_root = runs_root
+        self._command = (python, "-I", "-S", str(Path(supervisor.__file__).absolute()))
+
+    def create(self, spec: LaunchSpec) -> str:
+        """Write the run's folder and return its path; a run that exists is left as it is.
+
+        Raises
+        ------
+        InvalidInputError
+            The run id, or a part of the command, is not acceptable.
+        TransportError
+            The folder cannot be written.
+        """
+        layout = self._layout(check_run_id(spec.run_id))
+        if self._host.stat(str(layout.record)) is None:
+            _check_command(spec)
+            launch = {"argv": list(spec.argv), "env": dict(spec.env), "cwd": spec.cwd}
+            record = {
+                **spec.record,
+                "version": FORMAT_VERSION,
+                "run": spec.run_id,
+                "name": spec.name,
+                "created": time.time(),
+                "launch": launch,
+            }
+            self._host.make_folder(str(layout.folder))
+            self._host.write_new(str(layout.config), spec.config_yaml.encode())
+            self._host.write_new(str(layout.command), f"{spec.command.rstrip()}\n".encode(errors="surrogateescape"))
+            # Last: from here on the run exists. Of several at once, the first one's record stands.
+            self._host.write_new(str(layout.record), json.dumps(record, indent=2).encode())
+        return str(layout.folder)
+
+    def start(self, run: str) -> Status:
+        """Begin the first attempt unless the run has begun, and return where it stands.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        LaunchError
+            Training could not be started; the message holds what the supervisor said.
+        """
+        return self._begin(self._existing(run), 1)
+
+    def status(self, run: str) -> Status:
+        """Return where the run stands, with a look at its processes: ``lost`` when they are gone.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        """
+        layout = self._existing(run)
+        if self._host.name == "local":  # the same answer without a process for it
+            try:
+                return _parse(supervisor.current_status(Path(layout.folder)), layout)
+            except ValueError as error:
+                raise FormatError(f"The status of {layout.folder} cannot be read: {error}") from error
+            except OSError as error:
+                raise TransportError(f"The status of {layout.folder} cannot be read: {error.strerror}.") from error
+        done = self._host.run([*self._command, "status", str(layout.folder)], timeout_s=_PATIENCE_S)
+        if done.exit_code:
+            raise LaunchError(f"The state of {layout.folder.name} cannot be told.", _text(done.stderr))
+        return _decode(done.stdout, layout)
+
+    def read_status(self, run: str) -> Status:
+        """Return what the newest attempt's status file says, without a look at the processes."""
+        return read_status(self._host, str(self._layout(run).folder))
+
+    def stop(self, run: str, *, grace_s: float = 600, now: bool = False) -> Status:
+        """Ask a run to end: it saves a checkpoint after its present step, then stops.
+
+        Parameters
+        ----------
+        run
+            Run id, or folder.
+        grace_s
+            How many seconds it may take before it is ended by signals.
+        now
+            End it by signals at once, without a checkpoint; so does a second ``stop``.
+
+        Raises
+        ------
+        InvalidInputError
+            No attempt of the run is live.
+        """
+        layout = self._existing(run)
+        status = self.status(run)
+        if status.state.is_over or status.state is RunState.CREATED:
+            raise InvalidInputError(f"run: {status.run} cannot be stopped, it is {status.state}.")
+        mode = "now" if now or status.state is RunState.STOPPING else "graceful"
+        request = {"mode": mode, "time": time.time(), "grace_s": grace_s}
+        attempt = layout.attempt(status.attempt)
+        self._host.write_atomic(str(attempt.stop_request), json.dumps(request).encode())
+        # A supervisor that was killed is replaced here, so that there is one to see it through.
+        return self._begin(layout, status.attempt)
+
+    def resume(self, run: str) -> Status:
+        """Go on from the last checkpoint, as a new attempt.
+
+        Raises
+        ------
+        InvalidInputError
+            The run is live, or has completed.
+        LaunchError
+            Training could not be started.
+        """
+        layout = self._existing(run)
+        status = self.status(run)
+        if status.state is RunState.CREATED:
+            raise InvalidInputError(f"run: {status.run} has not been started.", "Start it.")
+        if status.state.is_live:
+            raise InvalidInputError(f"run: {status.run} cannot be resumed, it is {status.state}.", "Stop it first.")
+        if status.state is RunState.COMPLETED:
+            raise InvalidInputError(f"run: {status.run} has completed: there is nothing left to do.")
+        return self._begin(layout, status.attempt + 1)
+
+    def read_record(self, run: str) -> dict[str, Any]:
+        """Return the launch record, ``run.json``.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        FormatError
+            The file is no launch record of a version known here.
+        """
+        layout = self._existing(run)
+        record = _object(self._host.read(str(layout.record)), layout.record)
+        if not isinstance(record.get("version"), int) or record["version"] > FORMAT_VERSION:
+            raise FormatError(
+                f"{layout.record}: version: {record.get('version')!r} is not known here.",
+                f"This verl-lab reads up to {FORMAT_VERSION}.",
+            )
+        return record
+
+    def _layout(self, run: str) -> RunLayout[PurePosixPath]:
+        if posixpath.isabs(run):
+            folder = PurePosixPath(posixpath.normpath(run))
+            check_run_id(folder.name)
+            return RunLayout(folder)
+        return RunLayout(PurePosixPath(self._runs_root) / check_run_id(run))
+
+    def _existing(self, run: str) -> RunLayout[PurePosixPath]:
+        layout = self._layout(run)
+        if self._host.stat(str(layout.record)) is None:
+            raise NotFoundError.of("run", layout.folder.name, self._host.list_folder(self._runs_root))
+        return layout
+
+    def _begin(self, layout: RunLayout[PurePosixPath], attempt: int) -> Status:
+        command = [*self._command, "start", str(layout.folder), "--attempt", str(attempt)]
+        done = self._host.run(command, timeout_s=_PATIENCE_S)
+        if done.exit_code:
+            log = f"The supervisor's log is {layout.folder / 'supervisor.log'}."
+            raise LaunchError(f"{layout.folder.name} could not be started: {_text(done.stderr)}", log)
+        return _decode(done.stdout, layout)
+
+
+def read_status(host: Host, folder: str) -> Status:
+    """Return what the newest attempt's status file in a run's folder says, whether or not it still holds.
+
+    Raises
+    ------
+    FormatError
+        The file is no status.
+    """
+    layout = RunLayout(PurePosixPath(folder))
+    numbers = sorted((int(n) for n in host.list_folder(str(layout.attempts)) if n.isdecimal()), reverse=True)
+    for number in numbers:
+        path = AttemptLayout(layout.attempts / str(number)).status
+        if host.stat(str(path)) is not None:
+            return _parse(_object(host.read(str(path)), path), layout)
+    return Status(layout.folder.name, attempt=0, state=RunState.CREATED)
+
+
+def _parse(found: Mapping[str, Any], layout: RunLayout[PurePosixPath]) -> Status:
+    try:
+        return Status(
+            run=layout.folder.name,
+            attempt=int(found["attempt"]),
+            state=RunState(found["state"]),
+            **{name: found.get(name) for name in _OPTIONAL},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"The status of {layout.folder} lacks or garbles a field: {error}.") from error
+
+
+_OPTIONAL = ("step", "total", "phase", "exit_code", "reason", "started", "updated", "ended")
+
+
+def _decode(content: bytes, layout: RunLayout[PurePosixPath]) -> Status:
+    return _parse(_object(content, layout.folder), layout)
+
+
+def _object(content: bytes, origin: PurePosixPath) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except ValueError as error:
+        raise FormatError(f"{origin}: what was read is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise FormatError(f"{origin}: what was read is JSON, but no object.")
+    return cast("dict[str, Any]", found)
+
+
+def _text(content: bytes) -> str:
+    return content[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+
+
+def _check_command(spec: LaunchSpec) -> None:
+    """Refuse what an operating system cannot pass to a process."""
+    if not spec.argv:
+        raise InvalidInputError("argv: there is no command.", "Give at least a program.")
+    for name in spec.env:
+        if not name or "=" in name:
+            raise InvalidInputError(f"env: {name!r} is no name of a variable.", "It must not be empty nor hold '='.")
+    texts = [("cwd", spec.cwd), *(("argv", text) for text in spec.argv)]
+    texts += [("env", text) for pair in spec.env.items() for text in pair]
+    for where, text in texts:
+        if "\0" in text:
+            raise InvalidInputError(f"{where}: {text[:100]!r} holds a null character.", "No command can.")

@@ -1,0 +1,170 @@
+"""Reading metrics."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import and_, bindparam, select
+
+from verl_lab.store import attempts, packing, pieces, tables
+from verl_lab.store.pieces import Series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from sqlalchemy import Connection
+
+    from verl_lab.store.attempts import Attempt
+    from verl_lab.store.engine import Database
+    from verl_lab.store.runs import Runs
+    from verl_lab.store.shapes import Shapes
+
+_FIRST, _LAST = -(2**63), 2**63 - 1
+
+# Statements are built once: building one takes as long as running it.
+_c, _b, _t = tables.chunks.c, tables.blocks.c, tables.tail.c
+_CHUNKS = (
+    select(_c.attempt, _c.generation, _b.rows, _c.present, _c["values"], _b.steps, _b.seqs)
+    .join_from(
+        tables.chunks,
+        tables.blocks,
+        and_(_b.run == _c.run, _b.attempt == _c.attempt, _b.generation == _c.generation, _b.block == _c.block),
+    )
+    .where(
+        _c.run == bindparam("run"),
+        _c.metric == bindparam("metric"),
+        _b.last_step >= bindparam("first"),
+        _b.first_step <= bindparam("last"),
+    )
+    .order_by(_c.attempt, _c.generation, _c.block)
+)
+_CHUNKS_AND_TIMES = _CHUNKS.add_columns(_b.times)
+_ROWS = (
+    select(_t.attempt, _t.generation, _t.shape, _t.step, _t.seq, _t.time, _t["values"])
+    .where(_t.run == bindparam("run"))
+    .order_by(_t.attempt, _t.generation, _t.offset)
+)
+
+
+class Metrics:
+    """The metrics of all runs. Resumed and replaced attempts are already put in order."""
+
+    def __init__(self, database: Database, runs: Runs, shapes: Shapes) -> None:
+        self._database = database
+        self._runs = runs
+        self._shapes = shapes
+
+    def names(self, run_id: str) -> list[str]:
+        """Return the names of all metrics of a run, sorted; empty if there are none, or no such run."""
+        row = self._runs.get(run_id)
+        return [] if row is None else sorted(row.last)
+
+    def read(
+        self, run_id: str, name: str, start_step: int | None = None, end_step: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the steps and values of one metric, both ends of the range included.
+
+        Returns
+        -------
+        steps : int64 array, shape (n,)
+            Strictly increasing. Where a step was logged more than once, the last one counts.
+        values : float64 array, shape (n,)
+
+        Both are empty for a metric or run that does not exist.
+        """
+        with self._database.read() as connection:
+            found = self._read(connection, run_id, name, start_step, end_step)
+        return found.steps, found.values
+
+    def series(self, run_id: str, name: str, start_step: int | None = None, end_step: int | None = None) -> Series:
+        """Return one metric with the time and the attempt of each point; empty where there is none."""
+        with self._database.read() as connection:
+            return self._read(connection, run_id, name, start_step, end_step, with_times=True)
+
+    def last(self, connection: Connection, run_id: str, name: str) -> float | None:
+        """Return a metric's value at its last visible step, as a write transaction sees it; None if it has none."""
+        values = self._read(connection, run_id, name, None, None, remember=False).values
+        return float(values[-1]) if len(values) else None
+
+    def times(self, run_id: str, last: int | None = None) -> NDArray[np.float64]:
+        """Return when the records of the newest attempt that has any were written, oldest first.
+
+        Parameters
+        ----------
+        last
+            Only so many of the newest; None for all.
+
+        Returns
+        -------
+        float64 array, shape (n,)
+            Unix time in seconds. Records without a time are left out.
+        """
+        with self._database.read() as connection:
+            run = self._runs.key(connection, run_id)
+            for attempt in reversed([] if run is None else attempts.visible(connection, run)):
+                found = _times(connection, run, attempt, last)
+                if len(found):
+                    return found
+        return np.empty(0)
+
+    def _read(
+        self,
+        connection: Connection,
+        run_id: str,
+        name: str,
+        start_step: int | None,
+        end_step: int | None,
+        *,
+        with_times: bool = False,
+        remember: bool = True,
+    ) -> Series:
+        run = self._runs.key(connection, run_id)
+        metric = self._shapes.name_keys(connection, [name])
+        if remember:
+            self._shapes.remember_names(metric)
+        if run is None or not metric:
+            return Series.empty()
+        first = _FIRST if start_step is None else min(max(start_step, _FIRST), _LAST)
+        last = _LAST if end_step is None else min(max(end_step, _FIRST), _LAST)
+        shown = {attempt.number: attempt for attempt in attempts.visible(connection, run)}
+        wanted = {"run": run, "metric": metric[name], "first": first, "last": last}
+        chunks = connection.execute(_CHUNKS_AND_TIMES if with_times else _CHUNKS, wanted).all()
+        found = [pieces.of_blocks(number, rows) for number, rows in _by_attempt(chunks, shown)]
+        tail = connection.execute(_ROWS, {"run": run}).all()
+        names = self._shapes.names(connection, {row[2] for row in tail})
+        if remember:
+            self._shapes.remember(names)
+        places = {shape: members.index(name) for shape, members in names.items() if name in members}
+        for number, rows in _by_attempt(tail, shown):
+            piece = pieces.of_rows(number, rows, places)
+            if piece is not None:
+                found.append(piece)
+        found.sort(key=lambda piece: piece.attempt)  # stable: an attempt's blocks stay before its rows
+        return pieces.join(found, shown, first, last, with_times=with_times)
+
+
+def _by_attempt(rows: Sequence[Any], shown: dict[int, Attempt]) -> Iterator[tuple[int, list[Any]]]:
+    """Group ordered rows by attempt, leaving out generations that no longer count."""
+    for (number, generation), group in groupby(rows, itemgetter(0, 1)):
+        attempt = shown.get(number)
+        if attempt is not None and attempt.generation == generation:
+            yield number, list(group)
+
+
+def _times(connection: Connection, run: int | None, attempt: Attempt, last: int | None) -> NDArray[np.float64]:
+    mine = (_t.run == run, _t.attempt == attempt.number, _t.generation == attempt.generation)
+    newest = connection.scalars(select(_t.time).where(*mine).order_by(_t.offset.desc()).limit(last))
+    parts = [np.array([time for time in newest if time is not None], np.float64)[::-1]]
+    mine = (_b.run == run, _b.attempt == attempt.number, _b.generation == attempt.generation)
+    query = select(_b.times, _b.rows).where(*mine).order_by(_b.block.desc())
+    for times, rows in connection.execute(query):
+        if last is not None and sum(map(len, parts)) >= last:
+            break
+        block = packing.unpack_times(times, rows)
+        parts.append(block[~np.isnan(block)])
+    found = np.concatenate(parts[::-1])
+    return found if last is None else found[-last:]

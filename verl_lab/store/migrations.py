@@ -1,0 +1,52 @@
+"""Brings a database to the newest schema, one numbered step after the other, in one transaction."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, insert, inspect, select
+
+from verl_lab.errors import StoreError
+from verl_lab.store import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+# Version n+1 is reached from version n by STEPS[n - 1]. A step spells its statements out instead of using
+# ``tables``, which describe the newest version only. A database without any table starts at the newest version.
+STEPS: tuple[Callable[[Connection], None], ...] = ()
+NEWEST = 1 + len(STEPS)
+
+
+def migrate(connection: Connection) -> None:
+    """Make or update the tables, inside the caller's write transaction.
+
+    Raises
+    ------
+    StoreError
+        If the database was made by a newer verl-lab, or holds tables of something else.
+    """
+    present = set(inspect(connection).get_table_names())
+    version = tables.schema_version
+    if version.name not in present:
+        foreign = present & set(tables.metadata.tables)
+        if foreign:
+            raise StoreError(
+                f"The database has tables that are not verl-lab's: {', '.join(sorted(foreign))}.",
+                "Give verl-lab a database of its own (VERL_LAB_DATABASE).",
+            )
+        tables.metadata.create_all(connection, checkfirst=False)
+        connection.execute(insert(version).values(version=NEWEST, applied=time.time()))
+        return
+    found = connection.scalar(select(func.max(version.c.version))) or 0
+    if found > NEWEST:
+        raise StoreError(
+            f"The database is at schema version {found}; this verl-lab knows versions up to {NEWEST}.",
+            "Upgrade verl-lab, or point VERL_LAB_DATABASE at another database.",
+        )
+    for step in range(found, NEWEST):
+        STEPS[step - 1](connection)
+        connection.execute(insert(version).values(version=step + 1, applied=time.time()))

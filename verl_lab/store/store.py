@@ -1,0 +1,108 @@
+"""``Store``: the index as one object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from verl_lab.store import tables
+from verl_lab.store.batch import FilePosition
+from verl_lab.store.commit import commit
+from verl_lab.store.engine import Database
+from verl_lab.store.events import Events
+from verl_lab.store.metrics import Metrics
+from verl_lab.store.migrations import migrate
+from verl_lab.store.quarantine import Quarantine
+from verl_lab.store.runs import Runs
+from verl_lab.store.shapes import Shapes
+
+if TYPE_CHECKING:
+    from verl_lab.store.batch import Batch
+
+
+class Store:
+    """Runs, metrics and events, and how far each file has been read.
+
+    Any number of threads may use one store, and any number of processes the same database.
+    Every method raises ``StoreError`` when the database refuses.
+
+    Attributes
+    ----------
+    runs, metrics, events, quarantine
+        Reading, and the runs' own rows.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._shapes = Shapes()
+        self.runs = Runs(database, self._shapes)
+        self.metrics = Metrics(database, self.runs, self._shapes)
+        self.events = Events(database, self.runs)
+        self.quarantine = Quarantine(database, self.runs)
+
+    @classmethod
+    def open(cls, url: str, *, busy_s: float = 30.0) -> Store:
+        """Open a database, making or updating its tables.
+
+        Parameters
+        ----------
+        url
+            An SQLAlchemy URL, such as ``sqlite:////home/me/verl-lab.db``.
+        busy_s
+            How long to wait for other writers before ``StoreError``, in seconds.
+
+        Raises
+        ------
+        InvalidInputError
+            The URL is none, or its driver is not installed.
+        StoreError
+            The database is newer than this verl-lab, not one of its own, on a network file system,
+            or cannot be opened.
+        """
+        database = Database(url, busy_s=busy_s)
+        try:
+            with database.write() as connection:
+                migrate(connection)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def commit(self, batch: Batch) -> bool:
+        """Write a batch and the new position of its file in one transaction.
+
+        Returns
+        -------
+        bool
+            False if the database does not stand at ``batch.start`` (another process has read on):
+            then nothing was written.
+
+        Raises
+        ------
+        NotFoundError
+            If the index has no such run.
+        """
+        return commit(self._database, self.runs, self.metrics, self._shapes, batch)
+
+    def position(self, run_id: str, attempt: int, file: str) -> FilePosition | None:
+        """Return how far a file has been read; None if it has not been."""
+        c = tables.files.c
+        with self._database.read() as connection:
+            run = self.runs.key(connection, run_id)
+            row = connection.execute(
+                select(c.offset, c.generation, c.fingerprint).where(c.run == run, c.attempt == attempt, c.file == file)
+            ).one_or_none()
+        return None if row is None else FilePosition(row.offset, row.generation, bytes(row.fingerprint))
+
+    def positions(self, run_id: str) -> dict[tuple[int, str], FilePosition]:
+        """Return how far each file of a run has been read, by attempt and name."""
+        c = tables.files.c
+        with self._database.read() as connection:
+            run = self.runs.key(connection, run_id)
+            rows = connection.execute(select(tables.files).where(c.run == run)).all()
+        return {(r.attempt, r.file): FilePosition(r.offset, r.generation, bytes(r.fingerprint)) for r in rows}

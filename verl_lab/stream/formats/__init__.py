@@ -1,0 +1,1 @@
+"""What a file of metrics may look like, and how to tell."""

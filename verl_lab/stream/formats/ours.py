@@ -1,0 +1,70 @@
+"""The run folder's own files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from verl_lab.domain import wire
+from verl_lab.errors import FormatError
+from verl_lab.stream.formats.base import Parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MARK = b'{"verl_lab":'
+
+
+def parse_metrics(lines: Iterable[tuple[int, bytes]]) -> Parsed:
+    """Read lines of ``metrics.jsonl``.
+
+    Raises
+    ------
+    FormatError
+        If the header says that the file is of a newer format.
+    """
+    found = Parsed()
+    for offset, line in lines:
+        if _is_header(offset, line, found):
+            continue
+        try:
+            found.records.append((offset, wire.decode_metrics(line)))
+        except FormatError as error:
+            found.refuse(offset, line, error.message)
+    return found
+
+
+def parse_events(lines: Iterable[tuple[int, bytes]]) -> Parsed:
+    """Read lines of ``events.jsonl``; raises as ``parse_metrics``."""
+    found = Parsed()
+    for offset, line in lines:
+        if _is_header(offset, line, found):
+            continue
+        try:
+            event = wire.decode_event(line)
+            orjson.dumps(event.data)  # JSON may be read deeper than it can be written
+        except FormatError as error:
+            found.refuse(offset, line, error.message)
+            continue
+        except orjson.JSONEncodeError:
+            found.refuse(offset, line, "The event's data is nested too deep.")
+            continue
+        found.events.append((offset, event))
+        origin = event.data.get("resumed_from") if event.kind == "train_begin" else None
+        if type(origin) is int and 0 <= origin < 2**62:
+            found.resumed_from = origin
+    return found
+
+
+def _is_header(offset: int, line: bytes, found: Parsed) -> bool:
+    """Pass over the header line, checked; one that is garbled is set aside."""
+    if not line.startswith(_MARK):
+        return False
+    try:
+        wire.decode_header(line)
+    except FormatError as error:
+        if error.hint == "Upgrade verl-lab.":
+            raise
+        found.refuse(offset, line, error.message)
+    return True

@@ -1,0 +1,128 @@
+"""The background thread that reads all followed runs of one host."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from verl_lab.errors import TransportError, VerlLabError
+from verl_lab.stream.feed import RunUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from verl_lab.stream.feed import Feed
+    from verl_lab.stream.run_reader import RunReader
+    from verl_lab.transport.base import Host
+
+_logger = logging.getLogger(__name__)
+
+_LONGEST_PAUSE_S = 30.0
+_OVER_POLLS = 10  # a run that is over is looked at so much more seldom: it may be resumed elsewhere
+
+
+class _Followed:
+    """A run, when to look at it next, and what went wrong last."""
+
+    def __init__(self, reader: RunReader) -> None:
+        self.reader = reader
+        self.due = 0.0
+        self.failures = 0
+        self.error: str | None = None
+
+
+class HostReader:
+    """One thread for one host, so that a host that hangs holds up its own runs only.
+
+    It looks at a run when the host's watcher names one of its files, and at all of them every
+    ``poll_s`` seconds, because not every file system tells. A run that fails is put off, for longer
+    each time; the others are not.
+    """
+
+    def __init__(self, host: Host, feed: Feed, poll_s: float) -> None:
+        self._host = host
+        self._feed = feed
+        self._poll_s = poll_s
+        self._runs: dict[str, _Followed] = {}
+        self._changing = threading.Lock()
+        self._is_closing = False
+        self._watched: list[str] = []
+        self._watcher = host.watcher()
+        self._thread = threading.Thread(target=self._run, name=f"verl-lab-reader-{host.name}", daemon=True)
+        self._thread.start()
+
+    def add(self, reader: RunReader) -> None:
+        """Read a run from now on."""
+        with self._changing:
+            self._runs[reader.followed.run_id] = _Followed(reader)
+        self._watcher.wake()
+
+    def remove(self, run_id: str) -> None:
+        """Read a run no more."""
+        with self._changing:
+            self._runs.pop(run_id, None)
+        self._watcher.wake()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._is_closing = True
+        self._watcher.wake()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+        self._watcher.close()
+
+    def _run(self) -> None:
+        changed: set[str] = set()
+        while not self._is_closing:
+            with self._changing:
+                runs = list(self._runs.values())
+            self._read(runs, changed)
+            changed = self._wait(runs)
+
+    def _read(self, runs: Iterable[_Followed], changed: set[str]) -> None:
+        now = time.monotonic()
+        folders = {str(PurePosixPath(path).parent) for path in changed} | changed
+        for run in runs:
+            if self._is_closing:
+                return
+            told = run.failures == 0 and not folders.isdisjoint(run.reader.folders)
+            if now >= run.due or (told and any(map(run.reader.concerns, changed))):
+                self._read_one(run)
+
+    def _read_one(self, run: _Followed) -> None:
+        try:
+            run.reader.read(thoroughly=False)
+        except VerlLabError as error:
+            self._failed(run, str(error))
+        except Exception as error:  # whatever is wrong with one run, the others are read
+            _logger.exception("Reading %s failed", run.reader.followed.run_id)
+            self._failed(run, f"{type(error).__name__}: {error}")
+        else:
+            run.failures, run.error = 0, None
+            run.due = time.monotonic() + self._poll_s * (_OVER_POLLS if run.reader.is_over else 1)
+
+    def _failed(self, run: _Followed, error: str) -> None:
+        run.due = time.monotonic() + min(self._poll_s * 2**run.failures, _LONGEST_PAUSE_S)
+        run.failures = min(run.failures + 1, 16)
+        if error != run.error:
+            run.error = error
+            self._feed.publish(RunUpdate(run.reader.followed.run_id, attempt=0, error=error))
+
+    def _wait(self, runs: list[_Followed]) -> set[str]:
+        """Wait for a change, or until the next run is due."""
+        folders = sorted({folder for run in runs for folder in run.reader.folders})
+        pause_s = max(0.0, min((run.due for run in runs), default=time.monotonic() + 3600) - time.monotonic())
+        try:
+            if folders != self._watched:
+                self._watcher.watch(folders)
+                self._watched = folders
+            return self._watcher.wait(pause_s)
+        except TransportError as error:
+            if not self._is_closing:
+                for run in runs:
+                    self._failed(run, str(error))
+                time.sleep(self._poll_s)
+            return set()

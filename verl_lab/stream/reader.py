@@ -1,0 +1,103 @@
+"""``Reader``: follows any number of runs on any number of hosts."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from verl_lab.errors import NotFoundError, StoreError
+from verl_lab.stream.host_reader import HostReader
+from verl_lab.stream.run_reader import RunReader
+
+if TYPE_CHECKING:
+    from verl_lab.store import Store
+    from verl_lab.stream.feed import Feed
+    from verl_lab.stream.followed import FollowedRun
+
+
+class Reader:
+    """Reads what followed runs write into a store, and publishes it on a feed.
+
+    Parameters
+    ----------
+    poll_s
+        How often to look at each run even if nothing says that it changed, in seconds.
+
+    The same run may be followed by several processes: each line is stored once, and published once
+    in each of them. All methods may be called from any thread.
+    """
+
+    def __init__(self, store: Store, feed: Feed, *, poll_s: float = 0.5) -> None:
+        self._store = store
+        self._feed = feed
+        self._poll_s = poll_s
+        self._changing = threading.Lock()
+        self._runs: dict[str, RunReader] = {}
+        self._hosts: dict[str, HostReader] = {}
+        self._is_closed = False
+
+    def follow(self, run: FollowedRun) -> None:
+        """Read a run from now on; one that is followed already is left as it is.
+
+        Raises
+        ------
+        NotFoundError
+            If the index has no such run.
+        """
+        with self._changing:
+            if self._is_closed:
+                raise StoreError("The reader is closed.", "Make a new Lab.")
+            present = self._runs.get(run.run_id)
+            if present is not None and present.followed == run:
+                return
+            if self._store.runs.get(run.run_id) is None:
+                raise NotFoundError.of("run", run.run_id, self._store.runs.ids())
+            reader = RunReader(self._store, self._feed, run)
+            self._runs[run.run_id] = reader
+            host = self._hosts.get(run.host.name)
+            if host is None:
+                host = self._hosts[run.host.name] = HostReader(run.host, self._feed, self._poll_s)
+        if present is not None:
+            self._drop(present)
+        host.add(reader)
+
+    def unfollow(self, run_id: str) -> None:
+        """Read a run no more; a read that is under way ends first."""
+        with self._changing:
+            reader = self._runs.pop(run_id, None)
+        if reader is not None:
+            self._drop(reader)
+
+    def sync(self, run_id: str) -> None:
+        """Read everything a followed run has written up to now, then return.
+
+        Raises
+        ------
+        NotFoundError
+            If the run is not followed, or an attached log is gone.
+        TransportError, StoreError, FormatError
+            If it cannot be read or stored now; the background reader tries again.
+        """
+        with self._changing:
+            reader = self._runs.get(run_id)
+            followed = list(self._runs)
+        if reader is None:
+            raise NotFoundError.of("followed run", run_id, followed)
+        reader.read(thoroughly=True)
+
+    def close(self) -> None:
+        """End all reading and its threads. May be called again."""
+        with self._changing:
+            self._is_closed = True
+            hosts, self._hosts = list(self._hosts.values()), {}
+            runs, self._runs = list(self._runs.values()), {}
+        for host in hosts:
+            host.close()
+        for run in runs:
+            run.close()
+
+    def _drop(self, reader: RunReader) -> None:
+        host = self._hosts.get(reader.followed.host.name)
+        if host is not None:
+            host.remove(reader.followed.run_id)
+        reader.close()

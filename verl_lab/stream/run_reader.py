@@ -1,0 +1,165 @@
+"""Reads everything one run writes: its attempts, or the one log of an attached run."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from verl_lab.domain.wire import RunLayout
+from verl_lab.errors import NotFoundError
+from verl_lab.stream.feed import RunUpdate
+from verl_lab.stream.file_reader import FileReader, Source
+from verl_lab.stream.formats import ours
+from verl_lab.stream.formats.detect import format_named, recognise
+from verl_lab.stream.formats.status import decode_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from verl_lab.domain.run import Status
+    from verl_lab.domain.wire import AttemptLayout
+    from verl_lab.store import Store
+    from verl_lab.stream.feed import Feed
+    from verl_lab.stream.followed import FollowedRun
+    from verl_lab.stream.formats.base import LogFormat, Parsed
+    from verl_lab.transport.base import FileStat
+
+_ATTACHED_FILE = "log"
+_HEARTBEAT_S = 10.0
+
+
+class RunReader:
+    """One run. ``read`` may be called from any thread; one at a time reads."""
+
+    def __init__(self, store: Store, feed: Feed, followed: FollowedRun) -> None:
+        self.followed = followed
+        self._store = store
+        self._feed = feed
+        self._reading = threading.RLock()  # a listener may ask for a sync of the very run it hears of
+        self._is_closed = False
+        self._layout = RunLayout(PurePosixPath(followed.path))
+        self._files: dict[str, FileReader] = {}
+        # What the index holds by now is not delivered again; what comes from now on is, whoever stores it.
+        self._positions = store.positions(followed.run_id)
+        self._newest = 0
+        self._status_seen: FileStat | None = None
+        self._status: Status | None = None
+        self._status_stored: Status | None = None
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders in which a change may be news of this run."""
+        if self.followed.kind == "attached":
+            return [str(PurePosixPath(self.followed.path).parent)]
+        newest = [str(self._layout.attempt(self._newest).folder)] if self._newest else []
+        return [str(self._layout.attempts), *newest]
+
+    def concerns(self, path: str) -> bool:
+        """Say whether a changed path may be news of this run."""
+        if self.followed.kind == "attached":
+            return path == self.followed.path
+        attempt = self._layout.attempt(self._newest)
+        return (
+            path in self.folders
+            or path in map(str, (attempt.metrics, attempt.events, attempt.status))
+            or (PurePosixPath(path).parent == self._layout.attempts)
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run says that nothing more comes unless it is resumed."""
+        return self._status is not None and self._status.state.is_over
+
+    def read(self, *, thoroughly: bool) -> None:
+        """Read everything there is now into the index, and publish it.
+
+        Raises
+        ------
+        VerlLabError
+            The host, the index or a file refused; the next call goes on where this one stopped.
+        """
+        with self._reading:
+            if self._is_closed:
+                return
+            if self.followed.kind == "attached":
+                self._read_log(thoroughly=thoroughly)
+            else:
+                self._read_attempts(thoroughly=thoroughly)
+
+    def close(self) -> None:
+        """Read nothing more; waits for a read that is under way in another thread."""
+        with self._reading:
+            self._is_closed = True
+
+    def _read_log(self, *, thoroughly: bool) -> None:
+        run_id, path = self.followed.run_id, self.followed.path
+        attempt = max((number for number, _ in self._positions), default=1)
+        source = Source(run_id, attempt, _ATTACHED_FILE, path, is_foreign=True)
+        if not self._reader_of(source, _foreign_format).read(thoroughly=thoroughly):
+            raise NotFoundError(f"The log {path} is gone.", "It is looked for again.")
+
+    def _read_attempts(self, *, thoroughly: bool) -> None:
+        names = self.followed.host.list_folder(str(self._layout.attempts))
+        numbers = sorted(int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 10)  # noqa: PLR2004
+        self._newest = max(numbers, default=0)
+        # The status is read before the files and told after them: a run that is over has been read to its end.
+        status = self._read_status(self._layout.attempt(self._newest)) if numbers else None
+        for number in numbers:
+            attempt = self._layout.attempt(number)
+            # The events say where a resumed attempt went on from, before its first metrics come.
+            for path, parse in ((attempt.events, ours.parse_events), (attempt.metrics, ours.parse_metrics)):
+                source = Source(self.followed.run_id, number, path.name, str(path))
+                self._reader_of(source, lambda _, parse=parse: parse).read(thoroughly=thoroughly)
+        if status is not None:
+            self._take_status(status)
+
+    def _reader_of(self, source: Source, parser: Callable[[bytes], LogFormat | None]) -> FileReader:
+        reader = self._files.get(source.path)
+        if reader is None:
+            reader = self._files[source.path] = FileReader(
+                self._store,
+                self.followed.host,
+                source,
+                position=self._positions.get((source.attempt, source.file)),
+                parser=parser,
+                deliver=self._deliver,
+            )
+        return reader
+
+    def _deliver(self, attempt: int, parsed: Parsed) -> None:
+        if parsed.records or parsed.events:
+            records = tuple(record for _, record in parsed.records)
+            events = tuple(event for _, event in parsed.events)
+            self._feed.publish(RunUpdate(self.followed.run_id, attempt, records, events))
+
+    def _read_status(self, attempt: AttemptLayout[PurePosixPath]) -> Status | None:
+        path = str(attempt.status)
+        found = self.followed.host.stat(path)
+        if found is None or found == self._status_seen:
+            return None
+        status = decode_status(self.followed.host.read(path))
+        self._status_seen = found
+        return status
+
+    def _take_status(self, status: Status) -> None:
+        if status == self._status:
+            return
+        if self._is_worth_storing(status):
+            self._store.runs.set_status(status)
+            self._status_stored = status
+        self._status = status
+        self._feed.publish(RunUpdate(self.followed.run_id, status.attempt, status=status))
+
+    def _is_worth_storing(self, status: Status) -> bool:
+        """Say whether more than the heartbeat moved, or the heartbeat by much: it beats once a second."""
+        old = self._status_stored
+        if old is None or old.updated is None or status.updated is None:
+            return True
+        return replace(old, updated=status.updated) != status or abs(status.updated - old.updated) >= _HEARTBEAT_S
+
+
+def _foreign_format(beginning: bytes) -> LogFormat | None:
+    name = recognise(beginning)
+    return None if name is None else format_named(name)
