@@ -7,8 +7,8 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ import pytest
 from verl_lab import Lab
 from verl_lab.domain.run import RunState
 from verl_lab.errors import FormatError, InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -131,7 +134,7 @@ def test_index_can_be_thrown_away(tmp_path: Path, recordings: Path) -> None:
 
 def test_closing_leaves_no_thread_and_no_descriptor(tmp_path: Path, recordings: Path) -> None:
     def held() -> tuple[int, int]:
-        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
 
     with Lab(tmp_path / "warm") as lab:
         lab.attach(recordings / "sft-60-steps.jsonl")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.magics.conftest import Shell
+    from pathlib import Path
 
+    from tests.magics.conftest import Shell
 
 
 def test_help_is_the_magics_documentation(shell: Shell) -> None:

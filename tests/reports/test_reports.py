@@ -17,7 +17,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 def report(notebook: Path, output: Path) -> subprocess.CompletedProcess[str]:
     """Run the command as ``make demo`` does."""
     argv = [sys.executable, "-m", "verl_lab.reports", str(notebook), "--output", str(output)]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)  # noqa: S603
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="module")

@@ -9,18 +9,21 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from verl_lab import Lab, Run
 from verl_lab.domain.run import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jupyter_client.blocking.client import BlockingKernelClient
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -49,13 +52,13 @@ class Clumsy(TrainerCallback):
         raise RuntimeError("a user's callback that fails")
 '''
 
-FLAKY_REWARD = '''
+FLAKY_REWARD = """
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs):
     if str(ground_truth).endswith("9"):
         raise ValueError("this reward function does not like nines")
     right = float(solution_str.strip() == str(ground_truth))
     return {"score": right, "acc": right}
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     """Make the demo's model and data, and a project folder with callbacks and a flaky reward."""
     project = tmp_path_factory.mktemp("project")
     data = project / "data"
-    subprocess.run(  # noqa: S603
+    subprocess.run(
         [sys.executable, str(NOTEBOOKS / "sort_digits" / "make_task.py"), str(data), "--seed", "0"], check=True
     )
     (project / "diary.py").write_text(CALLBACKS)

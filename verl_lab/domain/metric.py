@@ -38,7 +38,7 @@ _FIRST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Loss", "nats per token", ("train/loss",)),
     ("Validation loss", "nats per token", ("val/loss",)),
     ("KL to reference", "nats", ("actor/kl_loss", "actor/reward_kl_penalty")),
-    ("KL to the rollout policy", "nats", ("actor/ppo_kl",)),
+    ("KL of the update", "nats", ("actor/ppo_kl",)),
     ("Entropy", "nats per token", ("actor/entropy",)),
     ("Gradient norm", "L2", ("actor/grad_norm", "train/grad_norm")),
     ("Critic loss", "squared error", ("critic/vf_loss",)),
@@ -68,7 +68,7 @@ def first_charts(logged: Collection[str]) -> list[Chart]:
         if found is not None:
             charts.append(Chart(found, label, unit))
     if any(c.label == "KL to reference" for c in charts):
-        charts = [c for c in charts if c.label != "KL to the rollout policy"]
+        charts = [c for c in charts if c.label != "KL of the update"]
     return charts or [describe(m) for m in sorted(logged)[:8]]
 
 

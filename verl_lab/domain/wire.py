@@ -29,7 +29,7 @@ import orjson
 from verl_lab.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 FORMAT_VERSION = 1
 
@@ -325,17 +325,16 @@ def _is_label(value: object) -> TypeGuard[str]:
 
 def _encode_plain(seq: int, step: int, time: float | None, data: Mapping[Any, object]) -> bytes | None:
     """Return the line if all values are finite and of types that orjson writes exactly; else None."""
-    values = data.values()
-    unusual = set(map(type, values)) - _PLAIN
+    unusual = set(map(type, data.values())) - _PLAIN
     # numpy's float64 is what verl's reductions give. It is told by name, so that numpy need not be imported here.
     if any(kind.__name__ != "float64" or kind.__module__ != "numpy" for kind in unusual):
         return None
-    if not math.isfinite(sum(cast("Iterable[float]", values))):
-        return None
     try:
-        return orjson.dumps({"seq": seq, "step": step, "time": time, "data": data}, option=_PLAIN_OPTIONS)
+        line = orjson.dumps({"seq": seq, "step": step, "time": time, "data": data}, option=_PLAIN_OPTIONS)
     except orjson.JSONEncodeError:
         return None
+    # orjson writes NaN and both infinities as null.
+    return None if b":null" in line else line
 
 
 def _as_float(value: object) -> float | None:

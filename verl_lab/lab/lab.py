@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from verl_lab.domain.run import RunState, new_run_id
 from verl_lab.domain.wire import RunLayout
@@ -23,7 +22,10 @@ from verl_lab.stream import Feed, FollowedRun, Reader, attached_run_id, detect_s
 from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
+
+    from typing_extensions import Self
 
     from verl_lab.domain.recipe import Recipe
 
@@ -53,7 +55,7 @@ class Lab:
         self._lock = threading.Lock()
         self._closed = False
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -123,7 +125,7 @@ class Lab:
             name=name or chosen.name,
             argv=rendered.argv,
             env=rendered.env,
-            cwd=os.getcwd(),
+            cwd=str(Path.cwd()),
             config_yaml=rendered.config_yaml,
             command=rendered.command,
             record={
@@ -230,7 +232,7 @@ class Lab:
 
     def _register(self, run_id: str, folder: str) -> None:
         record = self.launcher.read_record(folder)
-        recipe = record.get("recipe") or {}
+        recipe: dict[str, Any] = record.get("recipe") or {}
         self.store.runs.upsert(
             RunRow(
                 id=run_id,

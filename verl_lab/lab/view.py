@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,5 +92,5 @@ class RunView:
         if not step or not total:
             return None
         times = self._lab.store.metrics.times(self._run.id, last=_PACE_STEPS)
-        gaps = [b - a for a, b in zip(times, times[1:], strict=False) if b > a]
+        gaps = [b - a for a, b in pairwise(times) if b > a]
         return statistics.median(gaps) * max(0, total - step) if gaps else None

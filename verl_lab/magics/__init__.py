@@ -20,8 +20,7 @@ def load(shell: InteractiveShell) -> None:
     magics = VerlMagics(shell)
     shell.register_magics(magics)
     completion = Completion(magics)
-    if shell.Completer is not None:
-        shell.Completer.custom_matchers.append(completion.matcher)
+    shell.Completer.custom_matchers.append(completion.matcher)
     setattr(shell, _LOADED, (magics, completion))
 
 
@@ -31,7 +30,7 @@ def unload(shell: InteractiveShell) -> None:
     if loaded is None:
         return
     magics, completion = loaded
-    if shell.Completer is not None and completion.matcher in shell.Completer.custom_matchers:
+    if completion.matcher in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.remove(completion.matcher)
     for kind, names in magics.magics.items():
         for name in names:

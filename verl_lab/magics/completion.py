@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+from IPython.core.completer import (
+    CompletionContext,
+    SimpleCompletion,
+    SimpleMatcherResult,
+    context_matcher,  # pyright: ignore[reportUnknownVariableType]
+)
 
 from verl_lab.errors import VerlLabError
 from verl_lab.recipes.schema import schema_of
@@ -46,24 +51,23 @@ class Completion:
 
     def _words(self, magic: str, before: list[str], word: str) -> list[str] | None:
         parser = getattr(getattr(type(self._magics), magic, None), "parser", None)
+        option = next((w for w in reversed(before) if w.startswith("--")), None)
+        first = before[0] if before else ""
+        offered: list[str] | None = None
         if parser is None:
             return None
         if word.startswith("-"):
-            flags = [f for a in parser._actions for f in a.option_strings if f.startswith("--")]  # noqa: SLF001
-            return _beginning(word, flags)
-        option = next((w for w in reversed(before) if w.startswith("--")), None)
-        if option == "--set":
-            return self._keys(before[0] if before else "", word) if "=" not in word else None
-        if option == "--metrics" and before:
-            return _beginning(word, self._magics.lab.run(before[0]).metric_names())
-        if before:
-            return None
-        if magic in ("verl_train", "verl_recipes"):
-            return _beginning(word, self._magics.lab.recipes().names())
-        if magic in _RUN_FIRST and "/" not in word:
+            offered = [flag for flag in parser.flags if flag.startswith("--")]
+        elif option == "--set":
+            return None if "=" in word else self._keys(first, word)
+        elif option == "--metrics" and first:
+            offered = self._magics.lab.run(first).metric_names()
+        elif not before and magic in ("verl_train", "verl_recipes"):
+            offered = self._magics.lab.recipes().names()
+        elif not before and magic in _RUN_FIRST and "/" not in word:
             runs = self._magics.lab.runs()
-            return _beginning(word, [r.id for r in runs] + sorted({r.name for r in runs}))
-        return None
+            offered = [r.id for r in runs] + sorted({r.name for r in runs})
+        return None if offered is None else [name for name in offered if name.startswith(word)]
 
     def _keys(self, line: str, word: str) -> list[str]:
         recipe = next(iter(line.split()), "")
@@ -71,7 +75,6 @@ class Completion:
         return [f"{key}=" for key in schema_of(algorithm).complete(word)]
 
     def _matcher(self) -> Callable[[CompletionContext], SimpleMatcherResult]:
-        @context_matcher()
         def verl_lab_matcher(context: CompletionContext) -> SimpleMatcherResult:
             lines = context.full_text.split("\n")
             before = "\n".join([*lines[: context.cursor_line], context.line_with_cursor[: context.cursor_position]])
@@ -81,12 +84,7 @@ class Completion:
             # IPython splits words at "=" and "-", and replaces only the part after its own split.
             word = re.split(r"\s", before)[-1]
             skip = len(word) - len(context.token) if word.endswith(context.token) else 0
-            return SimpleMatcherResult(
-                completions=[SimpleCompletion(text=f[skip:], type="verl") for f in found[:_MOST]], suppress=True
-            )
+            offered = [SimpleCompletion(text=f[skip:], type="verl") for f in found[:_MOST]]
+            return SimpleMatcherResult(completions=offered, suppress=True)
 
-        return verl_lab_matcher
-
-
-def _beginning(word: str, names: list[str]) -> list[str]:
-    return [name for name in names if name.startswith(word)]
+        return cast("Any", context_matcher)()(verl_lab_matcher)

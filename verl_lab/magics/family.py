@@ -70,8 +70,9 @@ class VerlMagics(Magics):
     @line_magic
     @arguments(
         "verl_watch",
-        "Show the live panel of a run, or of any verl log: the file of verl's `file` logger, a console log, a run folder.",
-        argument("run", metavar="RUN|PATH", nargs="?", help="run id, its beginning, a name, or a path; default: the newest"),
+        "Show the live panel of a run, or of any verl log: the file of verl's `file` logger, a console log,\n"
+        "a run folder.",
+        argument("run", metavar="RUN|PATH", nargs="?", help="id, its beginning, name, or path; default: the newest"),
         argument("--metrics", nargs="+", default=[], metavar="METRIC", help="what to draw; default: what says most"),
         _WAIT,
     )
@@ -173,5 +174,3 @@ class VerlMagics(Magics):
         if wait:
             wait_with_progress(run)
         return run
-
-

@@ -28,6 +28,11 @@ class MagicError(Exception):
 class LineParser(argparse.ArgumentParser):
     """An argument parser that raises instead of ending the process."""
 
+    @property
+    def flags(self) -> list[str]:
+        """Every option's spellings."""
+        return [flag for action in self._actions for flag in action.option_strings]
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would have printed before it left."""
         raise MagicError(f"{self.prog}: {message}.\n{self.format_usage().strip()}\n{self.prog}? tells more.")

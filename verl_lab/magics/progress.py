@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from IPython.display import display
+from IPython.display import display  # pyright: ignore[reportUnknownVariableType]
 
 from verl_lab.domain.run import RunState, Status
 from verl_lab.magics.line import MagicError
@@ -41,7 +41,8 @@ def wait_with_progress(run: Run) -> None:
         raise MagicError(f"Not waiting any more; {run.id} goes on. %verl_watch {run.id} shows it.") from None
     run.wait()
     if status.state in (RunState.FAILED, RunState.LOST):
-        raise MagicError(f"{run.id} {status.state}: {status.reason or 'no reason recorded'}\n%verl_logs {run.id} tells more.")
+        why = status.reason or "no reason recorded"
+        raise MagicError(f"{run.id} {status.state}: {why}\n%verl_logs {run.id} tells more.")
 
 
 class _Line:

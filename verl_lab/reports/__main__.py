@@ -11,18 +11,20 @@ import nbformat
 from verl_lab.errors import VerlLabError
 from verl_lab.reports.execute import execute
 from verl_lab.reports.page import to_html
+from verl_lab.reports.terminal import Terminal
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m verl_lab.reports", description="Run a notebook, keep it as a report.")
+    program = "python -m verl_lab.reports"
+    parser = argparse.ArgumentParser(prog=program, description="Run a notebook and keep it as a report.")
     parser.add_argument("notebook", type=Path, help="the notebook; it is not changed")
     parser.add_argument("--output", type=Path, default=Path("build/reports"), help="folder (default: %(default)s)")
     args = parser.parse_args(argv)
     source: Path = args.notebook
     folder: Path = args.output
     try:
-        executed, failure = execute(source, workdir=source.resolve().parent, say=lambda line: print(line, flush=True))
+        executed, failure = execute(source, workdir=source.resolve().parent, terminal=Terminal(sys.stdout))
     except VerlLabError as error:
         print(error, file=sys.stderr)
         return 2

@@ -13,10 +13,11 @@ from nbclient.exceptions import CellExecutionError
 from verl_lab.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from nbformat import NotebookNode
+
+    from verl_lab.reports.terminal import Terminal
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -24,21 +25,21 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 class _SpeakingClient(NotebookClient):
     """Tells what cells print while they run; nbclient itself is silent until the end."""
 
-    say: Callable[[str], None]
+    terminal: Terminal
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
         """Pass a kernel's message on to nbclient, and its text to the terminal."""
         content, kind = msg["content"], msg["msg_type"]
         if kind == "stream":
-            self.say(str(content["text"]).rstrip("\n"))
-        elif kind in ("display_data", "update_display_data") and _WIDGET_VIEW not in content["data"]:
+            self.terminal.say(str(content["text"]).rstrip("\n"))
+        elif kind == "update_display_data":
             text = str(content["data"].get("text/plain", ""))
-            if text and "\n" not in text and not text.startswith("<"):
-                self.say(text)
+            if "\n" not in text:
+                self.terminal.update(text)
         return super().process_message(msg, cell, cell_index)
 
 
-def execute(notebook: Path, *, workdir: Path, say: Callable[[str], None]) -> tuple[NotebookNode, str | None]:
+def execute(notebook: Path, *, workdir: Path, terminal: Terminal) -> tuple[NotebookNode, str | None]:
     """Run every cell of a notebook.
 
     Parameters
@@ -47,8 +48,8 @@ def execute(notebook: Path, *, workdir: Path, say: Callable[[str], None]) -> tup
         The notebook's file; it is not changed.
     workdir
         The folder the kernel runs in.
-    say
-        Called with each line of progress.
+    terminal
+        Where progress is told.
 
     Returns
     -------
@@ -65,12 +66,15 @@ def execute(notebook: Path, *, workdir: Path, say: Callable[[str], None]) -> tup
     if not notebook.is_file():
         raise NotFoundError(f"notebook: there is no file {notebook}.", "Give the path of an .ipynb file.")
     try:
-        executed = nbformat.read(notebook, as_version=4)
+        executed: Any = nbformat.read(notebook, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"notebook: {notebook} is no notebook: {error}", "Give an .ipynb file.") from error
     begun = time.monotonic()
-    client = _SpeakingClient(executed, timeout=None, resources={"metadata": {"path": str(workdir)}})
-    client.say = say
+    # ipykernel warns that loopback is not encrypted, as every notebook's is; on the terminal it is only noise.
+    quiet = ["--IPKernelApp.log_level=ERROR"]
+    resources = {"metadata": {"path": str(workdir)}}
+    client = _SpeakingClient(executed, timeout=None, resources=resources, extra_arguments=quiet)
+    client.terminal = terminal
     total = sum(1 for cell in executed.cells if cell.cell_type == "code")
     done = 0
 
@@ -80,7 +84,7 @@ def execute(notebook: Path, *, workdir: Path, say: Callable[[str], None]) -> tup
         if cell.cell_type == "code":
             done += 1
             first = next((line for line in str(cell.source).splitlines() if line.strip()), "")
-            say(f"[{time.monotonic() - begun:4.0f} s] cell {done} of {total}: {first[:90]}")
+            terminal.say(f"[{time.monotonic() - begun:4.0f} s] cell {done} of {total}: {first[:90]}")
 
     client.on_cell_start = starting
     failure: str | None = None
@@ -92,11 +96,14 @@ def execute(notebook: Path, *, workdir: Path, say: Callable[[str], None]) -> tup
 
 
 def still(notebook: NotebookNode) -> NotebookNode:
-    """Take widget views and their saved state out of a notebook; what stands beside them shows then."""
+    """Take live widgets and their saved state out of a notebook; the pictures beside them stay."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if len(data) > 1:
-                data.pop(_WIDGET_VIEW, None)
+        outputs = cell.get("outputs", [])
+        has_picture = any("image/png" in output.get("data", {}) for output in outputs)
+        for output in [o for o in outputs if _WIDGET_VIEW in o.get("data", {})]:
+            if has_picture or len(output.data) == 1:
+                outputs.remove(output)
+            else:
+                del output.data[_WIDGET_VIEW]
     return notebook
