@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 RECORDINGS = Path(__file__).parent / "recordings" / "verl-0.9.1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``faults`` what asks for a number of rounds: what ``make test-faults`` repeats in full."""
+    for item in items:
+        if "rounds" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.faults)
 
 
 @pytest.fixture

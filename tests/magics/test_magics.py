@@ -74,7 +74,7 @@ def test_cell_takes_overrides_as_lines_and_as_yaml(shell: Shell) -> None:
     for answer in (lines, nested):
         assert "trainer.total_trainin_steps" in answer.told
         assert "data.trai_files" in answer.told
-    assert "no mapping" in shell.run("%%verl_train grpo-cpu --dry-run\n- a\n- b").told
+    assert "expected a mapping" in shell.run("%%verl_train grpo-cpu --dry-run\n- a\n- b").told
 
 
 @pytest.mark.parametrize("name", ["grpo-30-steps.jsonl", "grpo-30-steps.console.log"])

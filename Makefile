@@ -1,0 +1,70 @@
+# `make` lists what there is. VENV=DIR uses another environment than .venv; PYTHON=... makes it with that Python.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+ROLE ?= cpu
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+.PHONY: setup
+setup:  ## make or repair the environment (ROLE=base, manager, cpu, test or training; default: cpu)
+	@environments/setup_local_env.sh $(ROLE) --venv "$(VENV)"
+
+.PHONY: demo
+demo:  ## train a small model with verl on this machine and show the report (about 10 minutes)
+	@environments/setup_local_env.sh cpu --venv "$(VENV)"
+	@$(BIN)/python -m verl_lab.reports notebooks/01_quickstart.ipynb
+
+.PHONY: lab
+lab:  ## open JupyterLab with the notebooks
+	@environments/setup_local_env.sh cpu --venv "$(VENV)"
+	@$(BIN)/jupyter lab notebooks
+
+.PHONY: test
+test: setup-test lint  ## check everything: environment, style, types, layers and all tests (about 20 minutes)
+	@$(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS)
+
+.PHONY: test-faults
+test-faults: setup-test  ## all rounds of the fault tests, where `make test` does a tenth
+	@VERL_LAB_FAULT_SHARE=1 $(BIN)/python -m pytest -m "faults and not gpu" --timeout 7200 $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: setup-test  ## style, types, layers, spelling
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright --pythonpath "$(BIN)/python"
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+	@$(BIN)/shellcheck environments/*.sh .ci/run
+
+.PHONY: format
+format: setup-test  ## let ruff mend what it can
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: setup-test  ## measure against the limits and the peers that are installed
+	@for bench in tests/bench/*.py; do echo "== $$bench"; $(BIN)/python "$$bench" $(BENCH_ARGS); done
+
+.PHONY: lock
+lock: setup-test  ## resolve environments/*.in into the pinned *.txt (UPGRADE=1: take the newest)
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python environments/lock.py $(if $(UPGRADE),--upgrade)
+
+.PHONY: clean
+clean:  ## remove what tools left, but no environment, run or report
+	@rm -rf dist build/setup-*.log .pytest_cache .ruff_cache .import_linter_cache
+	@find verl_lab tests environments -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: setup-test
+setup-test:
+	@environments/setup_local_env.sh test --venv "$(VENV)"
+	@environments/system_parts.sh chromium
