@@ -13,7 +13,7 @@ from verl_lab.domain.run import RunState
 from verl_lab.domain.wire import decode_event
 
 if TYPE_CHECKING:
-    from tests.launch.conftest import Bench
+    from .conftest import Bench
 
 INLINE = (sys.executable, "-c")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
 
-    from tests.launch.conftest import Bench
+    from .conftest import Bench
 
 SUPERVISOR = [sys.executable, "-I", "-S", str(Path(supervisor.__file__))]
 KERNEL = """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from tests.launch.conftest import Bench
+    from .conftest import Bench
 
 SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]))"
 NASTY = ["", " ", "a b", "it's", '"q"', "$(touch x)", "`id`", "a\nb", "-n", "*", "\\", "é…", "\udcff", "@home@", "&&"]

@@ -15,7 +15,7 @@ from verl_lab.errors import InvalidInputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.launch.conftest import Bench
+    from .conftest import Bench
 
 
 def test_graceful_stop_saves_and_ends(bench: Bench):

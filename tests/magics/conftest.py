@@ -59,8 +59,10 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.chdir(tmp_path)
     made = InteractiveShell()
-    made.history_manager.enabled = False
+    history = made.history_manager
+    assert history is not None
+    history.enabled = False
     made.run_line_magic("load_ext", "verl_lab")
     yield Shell(made, capsys)
     made.run_line_magic("unload_ext", "verl_lab")
-    made.history_manager.end_session()
+    history.end_session()

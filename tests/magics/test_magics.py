@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.magics.conftest import Shell
+    from .conftest import Shell
 
 
 def test_help_is_the_magics_documentation(shell: Shell) -> None:

@@ -68,13 +68,13 @@ class Task:
     data: Path
     project: Path
 
-    def recipe(self, name: str, **fields: Any) -> Any:
+    def recipe(self, shipped: str, **fields: Any) -> Any:
         """Return one of the demo's recipes on this task's data."""
         from verl_lab.recipes.catalog import Catalog
 
-        recipe = Catalog.standard(self.project / "none", NOTEBOOKS).get(name)
-        stage = "sft" if recipe.algorithm == "sft" else "rl"
-        data = {"train": str(self.data / f"{stage}_train.parquet"), "val": str(self.data / f"{stage}_val.parquet")}
+        recipe = Catalog.standard(self.project / "none", NOTEBOOKS).get(shipped)
+        train, held_out = ("sft_train", "sft_val") if recipe.algorithm == "sft" else ("rl_train", "heldout")
+        data = {"train": str(self.data / f"{train}.parquet"), "val": str(self.data / f"{held_out}.parquet")}
         return recipe.model_copy(
             update={"data": type(recipe.data)(**data), "model": str(self.data / "model"), **fields}
         )
@@ -208,7 +208,7 @@ class GrpoHistory:
 def grpo(lab: Lab, task: Task) -> GrpoHistory:
     """GRPO, 10 steps, in three attempts: stopped, killed, completed."""
     reward = task.recipe("sort-digits-grpo").reward.model_copy(update={"path": str(task.project / "flaky_reward.py")})
-    recipe = task.recipe("sort-digits-grpo", reward=reward, callbacks=["diary.Diary", "diary.Clumsy"])
+    recipe = task.recipe("sort-digits-grpo", reward=reward, callbacks=("diary.Diary", "diary.Clumsy"))
     settings = [
         "trainer.total_training_steps=10",
         "trainer.test_freq=5",

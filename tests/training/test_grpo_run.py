@@ -11,7 +11,7 @@ import pytest
 from verl_lab.domain.run import RunState
 
 if TYPE_CHECKING:
-    from tests.training.conftest import GrpoHistory
+    from .conftest import GrpoHistory
 
 pytestmark = pytest.mark.timeout(1500)
 

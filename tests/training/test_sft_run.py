@@ -13,7 +13,7 @@ from verl_lab.domain.run import RunState
 from verl_lab.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
-    from tests.training.conftest import SftHistory
+    from .conftest import SftHistory
 
 pytestmark = pytest.mark.timeout(900)
 STEPS = list(range(1, 21))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from nbformat.reader import NotJSONError
 
 from verl_lab.errors import InvalidInputError, NotFoundError
 
@@ -66,8 +67,8 @@ def execute(notebook: Path, *, workdir: Path, terminal: Terminal) -> tuple[Noteb
     if not notebook.is_file():
         raise NotFoundError(f"notebook: there is no file {notebook}.", "Give the path of an .ipynb file.")
     try:
-        executed: Any = nbformat.read(notebook, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
+        executed = _read(notebook)
+    except (NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"notebook: {notebook} is no notebook: {error}", "Give an .ipynb file.") from error
     begun = time.monotonic()
     # ipykernel warns that loopback is not encrypted, as every notebook's is; on the terminal it is only noise.
@@ -93,6 +94,10 @@ def execute(notebook: Path, *, workdir: Path, terminal: Terminal) -> tuple[Noteb
     except CellExecutionError as error:
         failure = f"{error.ename}: {error.evalue}"
     return still(executed), failure
+
+
+def _read(notebook: Path) -> NotebookNode:
+    return cast("Any", nbformat).read(notebook, as_version=4)
 
 
 def still(notebook: NotebookNode) -> NotebookNode:
