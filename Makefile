@@ -23,6 +23,7 @@ setup:  ## make or repair the environment (ROLE=base, manager, cpu, test or trai
 demo:  ## train a small model with verl on this machine and show the report (about 10 minutes)
 	@environments/setup_local_env.sh cpu --venv "$(VENV)"
 	@$(BIN)/python -m verl_lab.reports notebooks/01_quickstart.ipynb
+	@echo "Open the notebooks in JupyterLab: make lab"
 
 .PHONY: lab
 lab:  ## open JupyterLab with the notebooks
@@ -32,6 +33,8 @@ lab:  ## open JupyterLab with the notebooks
 .PHONY: test
 test: setup-test lint  ## check everything: environment, style, types, layers and all tests (about 20 minutes)
 	@$(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS)
+	@home="$$(mktemp -d)"; trap 'rm -rf "$$home"' EXIT; \
+	  VERL_LAB_HOME="$$home" $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 1200 notebooks
 
 .PHONY: test-faults
 test-faults: setup-test  ## all rounds of the fault tests, where `make test` does a tenth

@@ -66,7 +66,7 @@ def test_attached_log_is_followed_while_it_grows(lab: Lab, recordings: Path, tmp
 
 def test_attached_log_has_no_state_and_refuses_what_only_a_run_can(lab: Lab, recordings: Path) -> None:
     run = lab.attach(recordings / "sft-60-steps.jsonl")
-    assert run.state is RunState.UNKNOWN
+    assert run.state is RunState.ATTACHED
     for refused in (run.stop, run.resume, run.wait, run.samples, run.model_path):
         with pytest.raises(InvalidInputError, match="something else writes"):
             refused()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 DEADLINE_S = 420
+# The ends of 127.0.0.0/8, ::1 and ::ffff:127.0.0.1, as the kernel's tables spell them.
+_LOOPBACK = {"tcp": ("7F",), "tcp6": ("00000000000000000000000001000000", "FFFF00000100007F")}
 
 CALLBACKS = '''
 import json, os
@@ -145,6 +147,49 @@ def execute(client: BlockingKernelClient, code: str, timeout_s: float = DEADLINE
     return "".join(printed)
 
 
+def processes(run_id: str) -> list[Path]:
+    """Return the processes of a run that live now, told by their environment."""
+    mark = f"VERL_LAB_RUN_ID={run_id}".encode()
+    found: list[Path] = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdecimal() and mark in (process / "environ").read_bytes():
+                found.append(process)
+        except OSError:
+            continue  # it ended while we looked, or is not ours to look into
+    return found
+
+
+@pytest.fixture(scope="session")
+def processes_of() -> Callable[[str], list[Path]]:
+    """Return the function that finds a run's processes."""
+    return processes
+
+
+def outside_loopback(run_id: str) -> list[str]:
+    """Return the TCP sockets on which a run's processes listen for more than this machine."""
+    inodes: set[str] = set()
+    for process in processes(run_id):
+        for descriptor in (process / "fd").iterdir():
+            try:
+                target = str(descriptor.readlink())
+            except OSError:
+                continue  # closed meanwhile
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    found: list[str] = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            address = fields[1].split(":")[0]
+            is_loopback = (
+                address.endswith("7F") if table == "tcp" else address.endswith(("0000000001000000", "FFFF00000100007F"))
+            )
+            if fields[3] == "0A" and fields[9] in inodes and not is_loopback:
+                found.append(f"{table} {fields[1]}")
+    return found
+
+
 @dataclass(frozen=True)
 class SftHistory:
     """An SFT run that a kernel launched, and whose kernel was killed half-way."""
@@ -199,6 +244,7 @@ class GrpoHistory:
     run: Run
     stopped_at: int
     state_when_stopped: RunState
+    listening_outside_loopback: list[str]
     killed_state: RunState
     killed_exit_code: int | None
     last_step_before_kill: int
@@ -217,6 +263,7 @@ def grpo(lab: Lab, task: Task) -> GrpoHistory:
     ]
     run = lab.train(recipe, settings, name="three-attempts")
     until(lambda: (run.status().step or 0) >= 2, "the second step", run)
+    listening = outside_loopback(run.id)
     run.stop()
     stopped = run.wait(DEADLINE_S)
     stopped_at = run.status().step
@@ -228,4 +275,4 @@ def grpo(lab: Lab, task: Task) -> GrpoHistory:
     after_kill = run.status()
     run.resume()
     assert run.wait(DEADLINE_S) is RunState.COMPLETED, f"{run.status()}\n{run.logs()}"
-    return GrpoHistory(run, stopped_at, stopped, killed, after_kill.exit_code, after_kill.step or 0)
+    return GrpoHistory(run, stopped_at, stopped, listening, killed, after_kill.exit_code, after_kill.step or 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,9 @@ import pytest
 from verl_lab.domain.run import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from .conftest import GrpoHistory
 
 pytestmark = pytest.mark.timeout(1500)
@@ -78,14 +80,10 @@ def test_validation_samples_are_kept(grpo: GrpoHistory) -> None:
     assert grpo.run.samples(step=10, kind="rollout")
 
 
-def test_no_process_and_no_socket_is_left(grpo: GrpoHistory) -> None:
-    mark = f"VERL_LAB_RUN_ID={grpo.run.id}".encode()
-    left = [p for p in Path("/proc").iterdir() if p.name.isdecimal() and mark in _environment(p)]
+def test_nothing_listens_outside_loopback(grpo: GrpoHistory) -> None:
+    assert not grpo.listening_outside_loopback
+
+
+def test_no_process_is_left(grpo: GrpoHistory, processes_of: Callable[[str], list[Path]]) -> None:
+    left = processes_of(grpo.run.id)
     assert not left, [(p / "cmdline").read_bytes() for p in left]
-
-
-def _environment(process: Path) -> bytes:
-    try:
-        return (process / "environ").read_bytes()
-    except OSError:
-        return b""

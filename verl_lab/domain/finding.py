@@ -131,7 +131,7 @@ class Health:
     breakdown
         What is taken off, the heaviest first.
     reason
-        Why there is no score, or why it is lower than the breakdown alone would make it.
+        Why there is no score; None where there is one.
     """
 
     score: int | None

@@ -15,7 +15,7 @@ _RUN_ID_LONGEST = 80
 
 
 class RunState(str, Enum):
-    """Where a run stands. ``unknown`` is a log that someone else writes: it records no state."""
+    """Where a run stands. ``attached`` is a log that something else writes: it records no state."""
 
     CREATED = "created"
     STARTING = "starting"
@@ -25,7 +25,7 @@ class RunState(str, Enum):
     FAILED = "failed"
     STOPPED = "stopped"
     LOST = "lost"
-    UNKNOWN = "unknown"
+    ATTACHED = "attached"
 
     @property
     def is_over(self) -> bool:

@@ -212,7 +212,7 @@ class Lab:
                     folder=place,
                     host=self.host.name,
                     kind="attached",
-                    state=RunState.UNKNOWN.value,
+                    state=RunState.ATTACHED.value,
                     created=time.time(),
                 )
             )

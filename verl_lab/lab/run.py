@@ -89,7 +89,7 @@ class Run:
         """Return state, step, total, phase, exit code and reason of the newest attempt."""
         if self.is_attached:
             row = self.row
-            return Status(self.id, attempt=1, state=RunState.UNKNOWN, step=row.step, total=row.total)
+            return Status(self.id, attempt=1, state=RunState.ATTACHED, step=row.step, total=row.total)
         status = self._lab.launcher.read_status(self.folder)
         silent = status.updated is None or time.time() - status.updated > _STALE_S
         if status.state.is_live and silent:
