@@ -11,7 +11,7 @@ from verl_lab.diagnostics.applicability import looks_at, why_not_applicable
 from verl_lab.diagnostics.facts import RunFacts
 from verl_lab.diagnostics.health import MEMORY_STEPS, score
 from verl_lab.diagnostics.rules import RULES
-from verl_lab.diagnostics.series import Series, masked
+from verl_lab.diagnostics.series import Series, count_up_to, masked
 from verl_lab.diagnostics.thresholds import resolve_thresholds
 from verl_lab.diagnostics.watch import EVENTS, Watch
 from verl_lab.diagnostics.wording import finding_of_episode, finding_of_standing
@@ -44,9 +44,7 @@ class Diagnosis:
         Changes to the rules' parameters, by rule id; see ``resolve_thresholds``.
     """
 
-    def __init__(
-        self, *, config: Mapping[str, Any] | None = None, thresholds: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, *, config: Mapping[str, Any] | None = None, thresholds: Mapping[str, Any] | None = None) -> None:
         self._facts = RunFacts(config)
         self._values = resolve_thresholds(thresholds)
         self._rules = [(rule, values) for rule in RULES if (values := self._values[rule.id]) is not None]
@@ -116,20 +114,23 @@ class Diagnosis:
             Steps and unix times of the records.
         samples, events
             As for ``add``, the summaries by step.
+
+        Raises
+        ------
+        InvalidInputError
+            A metric has more steps than values, or fewer.
         """
         events = tuple(events)
         self._learn_plan(events)
-        points = {name: masked(*one) for name, one in series.items()}
+        points = {name: _checked(name, one) for name, one in series.items()}
         if samples:
             points.update(_as_points(samples))
         self._extend_clock([steps for steps, _ in points.values()], None if times is None else masked(*times))
         touched: list[str] = []
         for name, (steps, values) in points.items():
             known = self._known(name)
-            if known.size:
-                new = int(np.searchsorted(steps, known.last_step, side="right"))
-                steps, values = steps[new:], values[new:]  # noqa: PLW2901 - only the new points from here on
-            known.extend(steps, values)
+            new = 0 if known.last_step is None else count_up_to(steps, known.last_step)
+            known.extend(steps[new:], values[new:])
             touched.append(name)
         self._advance(touched)
         self._note_events(events)
@@ -152,8 +153,7 @@ class Diagnosis:
         step
             Tell them as they stood at this step; None for now.
         """
-        found = self._found(step, since=None)
-        return tuple(sorted(found, key=lambda f: (not f.is_active, -f.severity.rank, f.first_step, f.rule, f.metric)))
+        return tuple(self._found(step, since=None))
 
     def health(self, step: int | None = None) -> Health:
         """Return the score from 0 to 100 with what it is made of, as it stood at ``step`` (None: now)."""
@@ -178,7 +178,7 @@ class Diagnosis:
         return reasons
 
     def _found(self, step: int | None, since: int | None) -> list[Finding]:
-        """Return the findings as of ``step``, without those whose metric has shown nothing from ``since`` on."""
+        """Return the findings as of ``step``, sorted; with ``since``, only those active or cleared after it."""
         found: list[Finding] = []
         for watches in self._watches.values():
             for watch in watches:
@@ -189,7 +189,8 @@ class Diagnosis:
                 # A breach is over some points later: what clears after `since` may have breached before.
                 first = 0 if since is None else max(0, series.count_at(since) - 1 - watch.rule.clears_after)
                 found += [finding_of_episode(watch, episode) for episode in watch.track.episodes(length, first)]
-        return found + [f for f in self._standing() if step is None or f.first_step <= step]
+        found += [f for f in self._standing() if step is None or f.first_step <= step]
+        return sorted(found, key=lambda f: (not f.is_active, -f.severity.rank, f.first_step, f.rule, f.metric))
 
     def _known(self, name: str) -> Series:
         series = self._facts.series.get(name)
@@ -220,7 +221,9 @@ class Diagnosis:
             if name not in self._broken and self._facts.series[name].bad:
                 self._broken.add(name)
                 self._watch(name, raw=True)
-            raised += [watch for watch in self._watches[name] if watch.advance()]
+            # Absurd values may overflow: what comes out infinite or NaN is judged like any other.
+            with np.errstate(over="ignore", invalid="ignore"):
+                raised += [watch for watch in self._watches[name] if watch.advance()]
         if self._early and self._facts.clock.size:
             early, self._early = self._early, []
             raised += self._note_events(early)
@@ -334,6 +337,14 @@ def diagnose(
     return diagnosis
 
 
+def _checked(name: str, points: Points) -> Points:
+    if len(points[0]) != len(points[1]):
+        raise InvalidInputError(
+            f"{name}: {len(points[0])} steps but {len(points[1])} values.", "Give one value for each step."
+        )
+    return masked(*points)
+
+
 def _as_points(samples: Mapping[int, SampleSummary]) -> dict[str, Points]:
     gathered: dict[str, list[tuple[int, float]]] = {}
     for step in sorted(samples):
@@ -357,4 +368,4 @@ def _union(steps: list[NDArray[np.int64]], after: int | None) -> NDArray[np.int6
         if len(strange):
             missing.append(strange)
     every = np.unique(np.concatenate([whole, *missing])) if missing else whole
-    return every if after is None else every[int(np.searchsorted(every, after, side="right")) :]
+    return every if after is None else every[count_up_to(every, after) :]

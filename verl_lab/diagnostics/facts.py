@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from verl_lab.diagnostics.series import Series
+from verl_lab.diagnostics.series import Series, count_up_to
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ class RunFacts:
         for part in key.split("."):
             if not isinstance(found, Mapping):
                 return None
-            found = found.get(part)
+            found = cast("Mapping[str, Any]", found).get(part)
         return found
 
     def number(self, key: str) -> float | None:
@@ -97,7 +97,7 @@ class RunFacts:
         series = self.finite(metric)
         if series is None or series.size == 0 or len(steps) == 0:
             return np.full(len(steps), -1)
-        first = int(np.searchsorted(series.steps, steps[0]))
+        first = count_up_to(series.steps, int(steps[0]) - 1)
         if np.array_equal(series.steps[first : first + len(steps)], steps):  # the usual case, and much faster
             return np.arange(first, first + len(steps))
         return np.searchsorted(series.steps, steps, side="right") - 1

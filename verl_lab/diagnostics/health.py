@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 _WEIGHTS = {Severity.INFO: 2.0, Severity.WARNING: 10.0, Severity.ERROR: 30.0, Severity.CRITICAL: 80.0}
 _HALF_LIFE_STEPS = 20  # after a signature has cleared, its weight halves over so many steps
 _LEAST_WEIGHT = 0.5
-_MOST_WITH_CRITICAL = 20
 # What cleared longer ago than this weighs nothing any more.
 MEMORY_STEPS = math.ceil(_HALF_LIFE_STEPS * math.log2(_WEIGHTS[Severity.CRITICAL] / _LEAST_WEIGHT))
 
@@ -21,24 +20,17 @@ MEMORY_STEPS = math.ceil(_HALF_LIFE_STEPS * math.log2(_WEIGHTS[Severity.CRITICAL
 def score(findings: Iterable[Finding], step: int) -> Health:
     """Return the health at ``step`` from the findings as they stood then.
 
-    A rule counts once, by its heaviest finding. What has cleared weighs less and less. While a
-    critical finding is active the score is at most 20.
+    A rule counts once, by its heaviest finding. What has cleared weighs less and less. A critical
+    finding weighs so much that the score is at most 20 while it is active.
     """
     entries: dict[str, HealthEntry] = {}
-    is_critical = False
     for finding in findings:
         weight, why = _WEIGHTS[finding.severity], finding.evidence
         if finding.cleared_step is not None:
             weight *= 0.5 ** ((step - finding.cleared_step) / _HALF_LIFE_STEPS)
             why = f"{why}; over since step {finding.cleared_step}"
-        elif finding.severity is Severity.CRITICAL:
-            is_critical = True
         known = entries.get(finding.rule)
         if weight >= _LEAST_WEIGHT and (known is None or weight > known.weight):
             entries[finding.rule] = HealthEntry(finding.rule, finding.severity, round(weight, 1), why)
     breakdown = tuple(sorted(entries.values(), key=lambda entry: (-entry.weight, entry.rule)))
-    points = max(0, round(100 - sum(entry.weight for entry in breakdown)))
-    if is_critical and points > _MOST_WITH_CRITICAL:
-        reason = f"A critical finding is active: the score is at most {_MOST_WITH_CRITICAL}."
-        return Health(_MOST_WITH_CRITICAL, breakdown, reason)
-    return Health(points, breakdown)
+    return Health(max(0, round(100 - sum(entry.weight for entry in breakdown))), breakdown)

@@ -197,6 +197,12 @@ def graded(**parameters: str) -> Callable[[Values, RunFacts], Bounds]:
     return lambda values, _: {severity: values[name] for severity, name in named.items()}
 
 
+def fixed(**bounds: float) -> Callable[[Values, RunFacts], Bounds]:
+    """Return bounds that nobody can change: ``fixed(error=1.645)``."""
+    named = {Severity(severity): bound for severity, bound in bounds.items()}
+    return lambda _values, _facts: named
+
+
 def rendered(settings: tuple[Setting, ...], facts: RunFacts) -> tuple[str, ...]:
     """Return settings as overrides to copy, leaving out those this run's configuration does not have."""
     lines: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,13 +92,15 @@ def _group_of(row: Mapping[str, Any]) -> str:
     uid = row.get("uid")
     if uid is None:
         return str(row.get("input"))
-    parts = str(uid).rsplit("_", 2)
-    is_key = len(parts) == 3 and parts[1].isdecimal() and parts[2].isdecimal()
-    return parts[0] if is_key else str(uid)
+    match str(uid).rsplit("_", 2):
+        case [prompt, rollout, output] if rollout.isdecimal() and output.isdecimal():
+            return prompt
+        case _:
+            return str(uid)
 
 
 def _number(value: object) -> float | None:
     if not isinstance(value, int | float):
         return None
     number = float(value)
-    return number if number == number else None
+    return None if math.isnan(number) else number

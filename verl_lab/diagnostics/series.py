@@ -55,16 +55,16 @@ class Series:
 
     def append(self, step: int, value: float) -> None:
         """Add one point; its step must lie after the last one."""
+        if not math.isfinite(value):
+            self._part_from_finite()
+            self.bad.append(self.size)
+        elif self._finite is not self:
+            self._finite.append(step, value)
         if self.size == len(self._steps):
             self._grow(1)
         self._steps[self.size] = step
         self._values[self.size] = value
         self.size += 1
-        if not math.isfinite(value):
-            self._part_from_finite()
-            self.bad.append(self.size - 1)
-        elif self._finite is not self:
-            self._finite.append(step, value)
 
     def extend(self, steps: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         """Add points; the arrays are kept, not copied, by an empty series: do not change them afterwards."""
@@ -90,7 +90,7 @@ class Series:
         """Return how many points there are up to and at ``step``; all of them for None."""
         if step is None or self.size == 0 or step >= self._steps[self.size - 1]:
             return self.size
-        return int(np.searchsorted(self.steps, step, side="right"))
+        return count_up_to(self.steps, step)
 
     def _part_from_finite(self) -> None:
         if self._finite is self:
@@ -107,6 +107,11 @@ class Series:
             setattr(self, name, new)
 
 
+def count_up_to(steps: NDArray[np.int64], step: int) -> int:
+    """Return how many of the increasing ``steps`` lie at or before ``step``."""
+    return int(np.searchsorted(steps, step, side="right"))
+
+
 def masked(steps: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the points whose steps increase: where the steps go back, what was later is left out.
 
@@ -115,7 +120,7 @@ def masked(steps: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArr
     """
     steps = np.ascontiguousarray(steps, dtype=np.int64)
     values = np.ascontiguousarray(values, dtype=np.float64)
-    if len(steps) < 2 or bool((steps[1:] > steps[:-1]).all()):
+    if len(steps) <= 1 or bool((steps[1:] > steps[:-1]).all()):
         return steps, values
     least_later = np.minimum.accumulate(steps[::-1])[::-1]
     keep = np.append(steps[:-1] < least_later[1:], True)

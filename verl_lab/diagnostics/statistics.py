@@ -153,7 +153,7 @@ def theil_sen(
     result = Trend(*(np.full(len(first), np.nan) for _ in range(5)))
     sizes = np.minimum(last - first + 1, bins)
     for size in np.unique(sizes):
-        if size < 2:
+        if size <= 1:
             continue
         chosen = np.flatnonzero(sizes == size)
         one = _theil_sen_of_size(steps, values, first[chosen], last[chosen], int(size))

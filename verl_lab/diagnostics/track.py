@@ -129,6 +129,13 @@ class Track:
         self._episode = newest
         return self._peak > old_peak
 
+    def aggravate(self, again: Breaches) -> bool:
+        """Take in the newest breach once more, if it is graver now; return as ``extend``."""
+        if again.level[0] <= self._rows["level"][self._size - 1]:
+            return False
+        self._size -= 1
+        return self.extend(again)
+
     def episodes(self, length: int, since: int = 0) -> list[Episode]:
         """Return the episodes that count as they stood when the series had ``length`` points, oldest first.
 
@@ -137,7 +144,7 @@ class Track:
         rows = self._rows[: self._size]
         rows = rows[: int(np.searchsorted(rows["at"], length))]
         if since and len(rows) and (recent := int(np.searchsorted(rows["at"], since))):
-            newest = rows["episode"][recent] if recent < len(rows) else rows["episode"][-1] + 1
+            newest: np.int64 = rows["episode"][recent] if recent < len(rows) else rows["episode"][-1] + 1
             rows = rows[int(np.searchsorted(rows["episode"], newest)) :]
         if len(rows) == 0:
             return []

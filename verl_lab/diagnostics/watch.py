@@ -67,7 +67,7 @@ class Watch:
         self._done = 0
         self._grades = tuple(_Grades(criterion, values, facts) for criterion in self.criteria)
         self.track = Track(
-            patience=rule.patience_with(values),
+            patience=1 if is_event else rule.patience_with(values),
             clears_after=rule.clears_after,
             above=tuple(criterion.above for criterion in self.criteria),
         )
@@ -98,12 +98,12 @@ class Watch:
 
     def note(self, position: int, value: float) -> bool:
         """Take in a breach at one position that was found by other means; return as ``advance``."""
-        if position <= self.track.last:
+        if position < self.track.last:
             return False
         for k, grades in enumerate(self._grades):
             breaches = grades.breaches(np.array([value]), position, k)
             if breaches is not None:
-                return self.track.extend(breaches)
+                return self.track.extend(breaches) if position > self.track.last else self.track.aggravate(breaches)
         return False
 
 

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from verl_lab.diagnostics.watch import Watch
 
 
+_LONGEST_WHOLE = 1e9
+
+
 class _Number(float):
     """A number that formats itself with four digits, and with ``%`` as a percentage."""
 
     def __format__(self, spec: str) -> str:
         if spec == "%":
             return f"{100 * self:.3g} %"
-        return f"{float(self):.0f}" if self.is_integer() and abs(self) < 1e9 else f"{float(self):.4g}"
+        return f"{float(self):.0f}" if self.is_integer() and abs(self) < _LONGEST_WHOLE else f"{float(self):.4g}"
 
 
 def finding_of_episode(watch: Watch, episode: Episode) -> Finding:

@@ -75,9 +75,9 @@ def carried_trend(
         judged[:] = held
         return judged
     steps = series.steps
-    so_far = steps[due] - steps[0]
-    window = np.maximum(window_steps, so_far * window_share)
-    first = np.searchsorted(steps, steps[due] - window, side="right")
+    so_far: NDArray[np.int64] = steps[due] - steps[0]
+    window: NDArray[np.float64] = np.maximum(window_steps, so_far * window_share)
+    first: NDArray[np.intp] = np.searchsorted(steps, steps[due] - window, side="right")
     fit = (so_far >= window) & (due - first + 1 >= least_values)
     verdict = np.full(len(due), np.nan)
     if fit.any():

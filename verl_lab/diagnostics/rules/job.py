@@ -24,7 +24,7 @@ def _last_step(facts: RunFacts) -> int:
 
 def _usual_step_s(facts: RunFacts) -> float | None:
     known = facts.clock.finite
-    if known.size < 2:
+    if known.size <= 1:
         return None
     durations = np.diff(known.values[-_RECENT - 1 :]) / np.diff(known.steps[-_RECENT - 1 :])
     return float(np.median(durations))

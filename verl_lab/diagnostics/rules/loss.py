@@ -16,6 +16,7 @@ from verl_lab.diagnostics.rule import (
     Rule,
     Scaled,
     at_least,
+    fixed,
     graded,
     patience,
 )
@@ -159,13 +160,13 @@ NON_FINITE = Rule(
         Criterion(
             _TRAINED,
             "{metric} was {raw} at step {step}",
-            lambda *_: {Severity.CRITICAL: at_least(1)},
+            fixed(critical=at_least(1)),
             measure=_is_not_finite,
         ),
         Criterion(
             ("events/non_finite_gradient",),
             "verl skipped the update of step {step}: its gradient norm was not finite",
-            lambda *_: {Severity.CRITICAL: at_least(1)},
+            fixed(critical=at_least(1)),
         ),
         Criterion(
             ("*",),
@@ -194,8 +195,7 @@ DIVERGENCE = Rule(
     criteria=(
         Criterion(
             _LOSSES,
-            "{metric} was {raw} at step {step}: the median of 3 is {value} times the best median of 10, "
-            "above {bound}",
+            "{metric} was {raw} at step {step}: the median of 3 is {value} times the best median of 10, above {bound}",
             graded(error="error", critical="critical"),
             measure=_ratio_to_best,
             heuristic=True,
@@ -265,7 +265,7 @@ PLATEAU = Rule(
             ("train/loss", "loss", "val-core/*"),
             "{metric} was {raw} at step {step}: a measured change of {value} over the window, "
             "no trend that can be told from none (95 % interval of the Theil-Sen slope)",
-            lambda *_: {Severity.INFO: np.inf},
+            fixed(info=np.inf),
             measure=_change_without_trend,
             above=False,
             heuristic=True,
@@ -286,7 +286,7 @@ OVERFIT = Rule(
         Criterion(
             ("val/loss",),
             "{metric} rose at each of the last validations, by {value} up to step {step}, while train/loss fell",
-            lambda *_: {Severity.WARNING: 0.0},
+            fixed(warning=0.0),
             measure=_rise_while_training_falls,
             heuristic=True,
             lacks=_lacks_train_loss,

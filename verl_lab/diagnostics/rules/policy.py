@@ -18,6 +18,7 @@ from verl_lab.diagnostics.rule import (
     Parameter,
     Rule,
     Scaled,
+    fixed,
     graded,
     patience,
 )
@@ -131,13 +132,11 @@ ENTROPY_BLOW_UP = Rule(
         Parameter("rising_values", 20, "values over which entropy and truncation rise together: error", least=4),
     ),
     criteria=(
-        Criterion(
-            ("actor/entropy",), "{metric} was {value} at step {step}, above {bound}", graded(warning="warning")
-        ),
+        Criterion(("actor/entropy",), "{metric} was {value} at step {step}, above {bound}", graded(warning="warning")),
         Criterion(
             ("actor/entropy",),
             "{metric} rose to {raw} at step {step} while truncation rose too (Mann-Kendall z {value}, above {bound})",
-            lambda *_: {Severity.ERROR: _RISING_Z},
+            fixed(error=_RISING_Z),
             measure=_rise_with_truncation,
         ),
     ),
@@ -197,7 +196,7 @@ LARGE_UPDATE = Rule(
 CLIP_SATURATION = Rule(
     id="clip-saturation",
     title="Clip saturation",
-    cause="A large part of the tokens is clipped: the updates are too big for the clip range, and their gradient is lost.",
+    cause="Many tokens are clipped: the updates are too big for the clip range, and their gradient is lost.",
     suggestion=LARGE_UPDATE.suggestion.partition(" Strictly")[0],
     settings=(_LEARNING_RATE,),
     source=AXOLOTL,

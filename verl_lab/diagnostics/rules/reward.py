@@ -18,10 +18,11 @@ from verl_lab.diagnostics.rule import (
     Scaled,
     at_least,
     at_most,
+    fixed,
     graded,
     patience,
 )
-from verl_lab.diagnostics.statistics import kendall_z, mann_kendall, theil_sen, trailing_sum
+from verl_lab.diagnostics.statistics import mann_kendall, theil_sen, trailing_sum
 from verl_lab.domain.finding import Severity
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _SCORE = "critic/score/mean"
 _RISING_Z = 1.645  # one-sided 5 %
+_LEAST_FOR_TREND = 4  # values below which no rise is significant
 _SMOOTHED = 5  # values in the mean that is compared for a collapse
 _BINS = 12  # of the training score, when it is held against validations
 _REF_BATCH = "data.train_batch_size"
@@ -64,7 +66,7 @@ def _flat_at_floor(watch: Watch, start: int) -> NDArray[np.float64]:
     lowest = _extreme(watch, "critic/score/min", series.steps[start:], user="floor", largest=False)
     scores[lowest < 0] = np.nan
     low = np.flatnonzero(scores < at_most(watch.values["threshold"]))
-    if len(low) and window > 3:
+    if len(low) and window >= _LEAST_FOR_TREND:
         first, last = int(low[0]), int(low[-1])
         rises = mann_kendall(series.values[: start + last + 1], start + first, window) > _RISING_Z
         scores[first : last + 1][rises] = np.nan
@@ -110,7 +112,7 @@ def _fall_in_validation(watch: Watch, start: int) -> NDArray[np.float64]:
     return watch.memo[0]
 
 
-def _rise_in_training_alone(watch: Watch, start: int) -> NDArray[np.float64]:
+def _rise_in_training_alone(watch: Watch, _: int) -> NDArray[np.float64]:
     return watch.memo[1]  # worked out for the criterion before
 
 
@@ -243,7 +245,7 @@ DEAD_GROUPS = Rule(
 REWARD_FLOOR = Rule(
     id="reward-floor",
     title="Reward flat at its floor",
-    cause="The policy never earns a reward: the reward function or the prompt format may be wrong, or the task too hard.",
+    cause="The policy earns no reward: the reward function or the prompt format is wrong, or the task too hard.",
     suggestion=(
         "Call the reward function by hand on dumped samples (trainer.rollout_data_dir), and look whether the prompts "
         "carry the model's chat template."
@@ -322,7 +324,7 @@ REWARD_HACKING = Rule(
             ("val-core/*",),
             "{metric} fell to {raw} at step {step} (Mann-Kendall z {value}, below {bound}) "
             "while critic/score/mean rose",
-            lambda *_: {Severity.ERROR: -_RISING_Z},
+            fixed(error=-_RISING_Z),
             measure=_fall_in_validation,
             above=False,
             heuristic=True,
@@ -332,7 +334,7 @@ REWARD_HACKING = Rule(
             ("val-core/*",),
             "{metric} did not rise ({raw} at step {step}) while critic/score/mean rose by {value} "
             "and responses grew longer or the KL grew",
-            lambda *_: {Severity.WARNING: 0.0},
+            fixed(warning=0.0),
             measure=_rise_in_training_alone,
             heuristic=True,
             lacks=_lacks_score,

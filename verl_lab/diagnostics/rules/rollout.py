@@ -150,9 +150,7 @@ IMPORTANCE_WEIGHTS = Rule(
         Criterion(("rollout_corr/rollout_is_mean",), _BELOW, graded(error="mean_low"), above=False),
         Criterion(("rollout_corr/rollout_is_mean",), _ABOVE, graded(error="mean_high")),
         Criterion(("rollout_corr/rollout_is_std",), _ABOVE, graded(error="deviation")),
-        Criterion(
-            ("rollout_corr/rollout_is_eff_sample_size",), _BELOW, graded(error="effective_share"), above=False
-        ),
+        Criterion(("rollout_corr/rollout_is_eff_sample_size",), _BELOW, graded(error="effective_share"), above=False),
         Criterion(("rollout_corr/chi2_token",), _ABOVE, graded(error="chi2")),
     ),
 )
@@ -161,7 +159,7 @@ TRUNCATION = Rule(
     id="truncation",
     title="Truncated responses",
     cause="Responses end at the length limit before they are finished, so right reasoning is scored as wrong.",
-    suggestion="Raise data.max_response_length, or shape the reward for length (reward.reward_kwargs.overlong_buffer_cfg).",
+    suggestion="Raise data.max_response_length, or let the reward punish length (DAPO's overlong_buffer_cfg).",
     settings=(Scaled("data.max_response_length", 2),),
     source=f"{VERL_BEST_PRACTICES}; {MILES}; {AXOLOTL}; verl#7817",
     parameters=(
@@ -231,7 +229,7 @@ STALENESS = Rule(
     source=f"{PRIME_RL} (default 8); verl, trainer.v1.sampler.max_off_policy_threshold",
     parameters=(
         patience(),
-        Parameter("versions", 0, "model versions behind, from: warning; 0 takes verl's limit, which is 8 unless set", least=0),
+        Parameter("versions", 0, "model versions behind, from: warning; 0 takes verl's limit, else 8", least=0),
         Parameter("evicted", 0.05, "share of trajectories thrown away as stale, above: warning", least=0),
     ),
     criteria=(

@@ -13,7 +13,6 @@ from verl_lab.diagnostics.rule import (
     Criterion,
     Parameter,
     Rule,
-    Scaled,
     graded,
     patience,
 )
@@ -60,13 +59,9 @@ def _share_of_median_by_time(watch: Watch, start: int) -> NDArray[np.float64]:
     return _relative(watch, start, speeds)
 
 
-def _relative(
-    watch: Watch, start: int, values_from: Callable[[int], NDArray[np.float64]]
-) -> NDArray[np.float64]:
+def _relative(watch: Watch, start: int, values_from: Callable[[int], NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return values as a share of the median of those before."""
-    baseline = carried_baseline(
-        watch, start, values_from, window=_BASELINE, every=_BLOCK, minimum=_LEAST_BASELINE
-    )
+    baseline = carried_baseline(watch, start, values_from, window=_BASELINE, every=_BLOCK, minimum=_LEAST_BASELINE)
     share = np.full(len(baseline.median), np.nan)
     is_known = (baseline.median > 0) & np.isfinite(baseline.median)
     np.divide(values_from(start), baseline.median, out=share, where=is_known)
