@@ -101,6 +101,8 @@ def render(
     algorithm = plan.recipe.algorithm
     argv = (*_program(python, algorithm, int(config.trainer.n_gpus_per_node)), *_HYDRA, *settings)
     env = environment(algorithm, plan.device, local_model=Path(str(plan.values[MODEL_KEY[algorithm]])).is_dir())
+    if plan.recipe.callbacks:
+        env["VERL_LAB_CALLBACKS"] = ",".join(plan.recipe.callbacks)
     return Rendered(
         recipe=plan.recipe,
         algorithm=algorithm,
