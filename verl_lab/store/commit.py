@@ -83,16 +83,18 @@ def _storable(
     """
     kept: list[tuple[int, tuple[str, ...], MetricRecord]] = []
     refused: dict[int, dict[str, str]] = {}
+    good: set[tuple[str, ...]] = set()
     for offset, given in records:
         record, names = given, tuple(given.data)
         if record.rejected:
             refused[offset] = dict(record.rejected)
-        if shapes.known(names) is None:
+        if names not in good and shapes.known(names) is None:
             bad = {name: why for name in names if (why := why_no_name(name)) is not None}
             if bad:
                 refused.setdefault(offset, {}).update(bad)
                 record = replace(record, data={name: x for name, x in record.data.items() if name not in bad})
                 names = tuple(record.data)
+        good.add(names)
         kept.append((offset, names, record))
     return kept, refused
 

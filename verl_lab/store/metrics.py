@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import bindparam, select
 
 from verl_lab.store import attempts, packing, pieces, tables
 from verl_lab.store.pieces import Series
@@ -25,24 +25,21 @@ if TYPE_CHECKING:
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
 
-# Statements are built once: building one takes as long as running it.
-_c, _b, _t = tables.chunks.c, tables.blocks.c, tables.tail.c
+# Statements are built once: building one takes as long as running it. Blocks and chunks are joined here, because
+# SQLite takes longer to look each block up than to read them all.
+_b, _c, _t = tables.blocks.c, tables.chunks.c, tables.tail.c
+_BLOCKS = (
+    select(_b.attempt, _b.generation, _b.block, _b.rows, _b.steps, _b.seqs)
+    .where(_b.run == bindparam("run"), _b.last_step >= bindparam("first"), _b.first_step <= bindparam("last"))
+    .order_by(_b.attempt, _b.generation, _b.block)
+)
+_BLOCKS_AND_TIMES = _BLOCKS.add_columns(_b.times)
 _CHUNKS = (
-    select(_c.attempt, _c.generation, _b.rows, _c.present, _c["values"], _b.steps, _b.seqs)
-    .join_from(
-        tables.chunks,
-        tables.blocks,
-        and_(_b.run == _c.run, _b.attempt == _c.attempt, _b.generation == _c.generation, _b.block == _c.block),
-    )
-    .where(
-        _c.run == bindparam("run"),
-        _c.metric == bindparam("metric"),
-        _b.last_step >= bindparam("first"),
-        _b.first_step <= bindparam("last"),
-    )
+    select(_c.attempt, _c.generation, _c.block, _c.present, _c["values"])
+    .where(_c.run == bindparam("run"), _c.metric == bindparam("metric"))
+    .where(_c.block.between(bindparam("lowest"), bindparam("highest")))
     .order_by(_c.attempt, _c.generation, _c.block)
 )
-_CHUNKS_AND_TIMES = _CHUNKS.add_columns(_b.times)
 _ROWS = (
     select(_t.attempt, _t.generation, _t.shape, _t.step, _t.seq, _t.time, _t["values"])
     .where(_t.run == bindparam("run"))
@@ -131,9 +128,14 @@ class Metrics:
         first = _FIRST if start_step is None else min(max(start_step, _FIRST), _LAST)
         last = _LAST if end_step is None else min(max(end_step, _FIRST), _LAST)
         shown = {attempt.number: attempt for attempt in attempts.visible(connection, run)}
-        wanted = {"run": run, "metric": metric[name], "first": first, "last": last}
-        chunks = connection.execute(_CHUNKS_AND_TIMES if with_times else _CHUNKS, wanted).all()
-        found = [pieces.of_blocks(number, rows) for number, rows in _by_attempt(chunks, shown)]
+        query = _BLOCKS_AND_TIMES if with_times else _BLOCKS
+        blocks = connection.execute(query, {"run": run, "first": first, "last": last}).all()
+        chunks: Sequence[Any] = ()
+        if blocks:
+            numbers = [row[2] for row in blocks]
+            wanted = {"run": run, "metric": metric[name], "lowest": min(numbers), "highest": max(numbers)}
+            chunks = connection.execute(_CHUNKS, wanted).all()
+        found = [pieces.of_blocks(number, rows) for number, rows in _by_attempt(_joined(chunks, blocks), shown)]
         tail = connection.execute(_ROWS, {"run": run}).all()
         names = self._shapes.names(connection, {row[2] for row in tail})
         if remember:
@@ -145,6 +147,17 @@ class Metrics:
                 found.append(piece)
         found.sort(key=lambda piece: piece.attempt)  # stable: an attempt's blocks stay before its rows
         return pieces.join(found, shown, first, last, with_times=with_times)
+
+
+def _joined(chunks: Sequence[Any], blocks: Sequence[Any]) -> list[Any]:
+    """Put each chunk beside its block; those of blocks outside the range fall away."""
+    of = {(attempt, generation, block): rest for attempt, generation, block, *rest in blocks}
+    found: list[Any] = []
+    for attempt, generation, block, *rest in chunks:
+        beside = of.get((attempt, generation, block))
+        if beside is not None:
+            found.append((attempt, generation, *rest, *beside))
+    return found
 
 
 def _by_attempt(rows: Sequence[Any], shown: dict[int, Attempt]) -> Iterator[tuple[int, list[Any]]]:

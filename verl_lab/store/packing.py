@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STRIDED_BYTES = 16
+_WIDE = 2**31  # below, nothing here comes near the end of int64
 _SWAP = sys.byteorder == "big"
 
 
@@ -50,8 +51,10 @@ def unpack_ints(parts: Sequence[bytes], rows: Sequence[int]) -> NDArray[np.int64
     # As a rule all are evenly spaced and all but the last equally long: then no block is touched alone.
     if all(len(part) == _STRIDED_BYTES for part in parts) and min(rows[:-1], default=longest) == longest:
         firsts, strides = np.frombuffer(b"".join(parts), "<i8").reshape(-1, 2).T
-        if strides[0] and (strides == strides[0]).all() and (np.diff(firsts) == strides[0] * longest).all():
-            return np.arange(firsts[0], firsts[0] + strides[0] * sum(rows), strides[0], dtype=np.int64)
+        first, stride = int(firsts[0]), int(strides[0])
+        is_one = 0 < stride < _WIDE and abs(first) < _WIDE and bool((strides == stride).all())
+        if is_one and bool((np.diff(firsts) == stride * longest).all()):
+            return np.arange(first, first + stride * sum(rows), stride, dtype=np.int64)
         found = (firsts[:, None] + strides[:, None] * np.arange(longest, dtype=np.int64)).ravel()
         return found[: sum(rows)]
     return np.concatenate([_unpack_block(part, count) for part, count in zip(parts, rows, strict=True)])

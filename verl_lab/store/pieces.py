@@ -61,8 +61,8 @@ class Series:
 
 
 def of_blocks(attempt: int, rows: Sequence[Any]) -> Piece:
-    """Return what blocks hold: rows of (attempt, generation, rows, present, values, steps, seqs[, times])."""
-    _, _, counts, present, values, steps, seqs, *times = zip(*rows, strict=True)
+    """Return what blocks hold: rows of (attempt, generation, present, values, rows, steps, seqs[, times])."""
+    _, _, present, values, counts, steps, seqs, *times = zip(*rows, strict=True)
     places: NDArray[np.intp] | None = None
     if any(part is not None for part in present):
         starts = np.cumsum([0, *counts[:-1]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,7 @@ from sqlalchemy import insert, select, update
 
 from verl_lab.domain.run import RunState
 from verl_lab.errors import NotFoundError
-from verl_lab.store import packing, tables
+from verl_lab.store import tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
@@ -20,32 +21,33 @@ if TYPE_CHECKING:
 
 
 class LastValues(Mapping[str, float]):
-    """The last visible value of every metric, unpacked when it is first looked at: lists hold thousands."""
+    """The last visible value of every metric, left packed: a list of runs holds thousands, of which few are shown.
 
-    def __init__(self, names: tuple[str, ...] = (), packed: bytes = b"") -> None:
-        self._names = names
+    Parameters
+    ----------
+    places
+        Where each metric's value is; shared by the runs that log the same metrics.
+    """
+
+    def __init__(self, places: Mapping[str, int], packed: bytes) -> None:
+        self._places = places
         self._packed = packed
-        self._values: dict[str, float] | None = None
-
-    def _unpacked(self) -> dict[str, float]:
-        if self._values is None:
-            self._values = dict(zip(self._names, packing.unpack_floats(self._packed).tolist(), strict=True))
-        return self._values
 
     def __getitem__(self, name: str) -> float:
-        return self._unpacked()[name]
+        return _FLOAT.unpack_from(self._packed, 8 * self._places[name])[0]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._places)
 
     def __repr__(self) -> str:
-        return repr(self._unpacked())
+        return repr(dict(self))
 
 
-_NOTHING = LastValues()
+_FLOAT = struct.Struct("<d")
+_NOTHING = LastValues({}, b"")
 
 
 class RunRow(NamedTuple):
@@ -178,14 +180,15 @@ class Runs:
             rows = connection.execute(query).all()
             names = self._shapes.names(connection, {row.last_shape for row in rows if row.last_shape is not None})
         self._shapes.remember(names)
-        return [_run_row(row, names) for row in rows]
+        places = {shape: _places(members) for shape, members in names.items()}
+        return [_run_row(row, places) for row in rows]
 
 
 def last_values(connection: Connection, run: int, shapes: Shapes) -> dict[str, float]:
     """Return the last values a run's row holds."""
     c = tables.runs.c
     shape, values = connection.execute(select(c.last_shape, c.last_values).where(c.key == run)).one()
-    return {} if shape is None else dict(LastValues(shapes.names(connection, [shape])[shape], values))
+    return {} if shape is None else dict(LastValues(_places(shapes.names(connection, [shape])[shape]), values))
 
 
 def _query() -> Select[Any]:
@@ -193,6 +196,10 @@ def _query() -> Select[Any]:
     return select(*(c[name] for name in _COLUMNS), c.last_shape, c.last_values)
 
 
-def _run_row(row: Sequence[Any], names: dict[int, tuple[str, ...]]) -> RunRow:
+def _places(names: tuple[str, ...]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(names)}
+
+
+def _run_row(row: Sequence[Any], places: dict[int, dict[str, int]]) -> RunRow:
     *described, shape, values = row
-    return RunRow(*described, last=_NOTHING if shape is None else LastValues(names[shape], values))
+    return RunRow(*described, last=_NOTHING if shape is None else LastValues(places[shape], values))

@@ -42,7 +42,7 @@ class RunUpdate:
 class Subscription:
     """A listener's place in a feed, until ``close()``."""
 
-    def __init__(self, feed: Feed, listener: Callable[[RunUpdate], None], run_id: str | None) -> None:
+    def __init__(self, feed: Feed, listener: Callable[[RunUpdate], object], run_id: str | None) -> None:
         self._feed = feed
         self.listener = listener
         self.run_id = run_id
@@ -65,7 +65,7 @@ class Feed:
         self._waiting: deque[RunUpdate] = deque()
         self._delivering = threading.Lock()
 
-    def subscribe(self, listener: Callable[[RunUpdate], None], run_id: str | None = None) -> Subscription:
+    def subscribe(self, listener: Callable[[RunUpdate], object], run_id: str | None = None) -> Subscription:
         """Call ``listener`` with every update from now on; only of ``run_id`` if given."""
         subscription = Subscription(self, listener, run_id)
         with self._changing:
