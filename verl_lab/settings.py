@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Settings:
         chosen = home or os.environ.get("VERL_LAB_HOME") or platformdirs.user_data_dir("verl-lab")
         root = Path(chosen).expanduser().resolve()
         # A given home is a lab of its own: the environment then has no say in where its parts lie.
-        environment = {} if home else os.environ
+        environment: Mapping[str, str] = {} if home else os.environ
         return cls(
             home=root,
             runs_root=Path(environment.get("VERL_LAB_RUNS", root / "runs")).expanduser().resolve(),
