@@ -9,6 +9,7 @@ ROLE ?= cpu
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+LAB_ARGS ?=
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help
@@ -26,9 +27,9 @@ demo:  ## train a small model with verl on this machine and show the report (abo
 	@echo "Open the notebooks in JupyterLab: make lab"
 
 .PHONY: lab
-lab:  ## open JupyterLab with the notebooks
+lab:  ## open JupyterLab with the notebooks (LAB_ARGS="--port 9999 ...")
 	@environments/setup_local_env.sh cpu --venv "$(VENV)"
-	@$(BIN)/jupyter lab notebooks
+	@$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
 .PHONY: test
 test: setup-test lint  ## check everything: environment, style, types, layers and all tests (about 20 minutes)
@@ -71,3 +72,4 @@ clean:  ## remove what tools left, but no environment, run or report
 setup-test:
 	@environments/setup_local_env.sh test --venv "$(VENV)"
 	@environments/system_parts.sh chromium
+	@environments/system_parts.sh postgresql

@@ -22,7 +22,7 @@ HOSTILE = [
     "new\nline", "tab\t", "", " ", "null", "true", "NaN", "inf", "1e5", "007", "-",
     "--flag", "; rm -rf /", "$(id)", "`id`", "%2e",
     "@run@", "#x", "a: b", "~x", "+x", "*", "?", "!", "\x7f", "'", '"', '""', "'\"'",
-    "choice(a,b)", "str(1)", "\\'", "a\\,b", "$x", "$HOME",
+    "choice(a,b)", "str(1)", "\\'", "\\\n", "a\\,b", "$x", "$HOME",
 ]
 # fmt: on
 

@@ -145,7 +145,7 @@ def _quoted(text: str) -> str:
         return text
     # Hydra's rule: a backslash is one, except in a row that ends at a quote; there two stand for one.
     escaped = re.sub(r'(\\*)"', lambda found: found[1] * 2 + '\\"', text)
-    return '"' + re.sub(r"(\\+)$", lambda found: found[1] * 2, escaped) + '"'
+    return '"' + re.sub(r"(\\+)\Z", lambda found: found[1] * 2, escaped) + '"'
 
 
 def _why_unsafe_text(text: str) -> str | None:
