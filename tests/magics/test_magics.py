@@ -109,8 +109,9 @@ def test_tab_completes_recipes_runs_metrics_and_keys(shell: Shell, recordings: P
 
 
 def test_reloading_the_extension_leaves_no_thread(shell: Shell, recordings: Path) -> None:
+    before = set(threading.enumerate())
     for _ in range(3):
         shell.run(f"%verl_watch {recordings / 'sft-60-steps.jsonl'}")
-        before = threading.active_count()
         shell.run("%reload_ext verl_lab")
-        assert threading.active_count() < before
+        left = [t for t in threading.enumerate() if t.name.startswith("verl-lab") and t not in before]
+        assert not left

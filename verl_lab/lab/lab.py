@@ -8,6 +8,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from verl_lab.domain.run import RunState, new_run_id
 from verl_lab.domain.wire import RunLayout
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from verl_lab.domain.recipe import Recipe
+    from verl_lab.widgets.panel import Panel
 
 
 class Lab:
@@ -52,6 +54,7 @@ class Lab:
         self.feed = Feed()
         self.reader = Reader(self.store, self.feed)
         self.launcher = Launcher(self.host, str(self.settings.runs_root), python=sys.executable)
+        self.panels: WeakSet[Panel] = WeakSet()
         self._lock = threading.Lock()
         self._closed = False
 
@@ -70,6 +73,8 @@ class Lab:
             if self._closed:
                 return
             self._closed = True
+        for panel in list(self.panels):
+            panel.end()
         self.reader.close()
         self.store.close()
 
@@ -224,7 +229,7 @@ class Lab:
 
     def _discover(self) -> None:
         """Take in run folders that the index does not know: the folders are the truth."""
-        known = {row.id for row in self.store.runs.list()}
+        known = set(self.store.runs.ids())
         for name in self.host.list_folder(str(self.settings.runs_root)):
             folder = self.settings.runs_root / name
             if name not in known and self.host.stat(str(RunLayout(folder).record)) is not None:

@@ -288,6 +288,7 @@ class Run:
         shell = get_ipython()
         self._shown_in = shell.execution_count if shell is not None else None
         panel = Panel(RunView(self._lab, self), metrics=metrics)
+        self._lab.panels.add(panel)
         show(panel)
         return panel
 

@@ -9,6 +9,7 @@ from IPython.display import display  # pyright: ignore[reportUnknownVariableType
 
 from verl_lab.domain.run import RunState, Status
 from verl_lab.magics.line import MagicError
+from verl_lab.widgets.wording import duration
 
 if TYPE_CHECKING:
     from verl_lab.lab import Run
@@ -64,13 +65,3 @@ def _say(status: Status) -> str:
         return f"{bar} {status.state} · step {status.step} of {status.total}{gone}"
     phase = f": {status.phase}" if status.phase else ""
     return f"{'░' * _WIDTH} {status.state}{phase}{gone}"
-
-
-def duration(seconds: float) -> str:
-    """Say a duration as a person would: ``1 h 02 m``, ``3 m 04 s``, ``12 s``."""
-    whole = max(0, int(seconds))
-    hours, rest = divmod(whole, 3600)
-    minutes, secs = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} m"
-    return f"{minutes} m {secs:02d} s" if minutes else f"{secs} s"

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from verl_lab.errors import VerlLabError
-from verl_lab.magics.progress import duration
+from verl_lab.widgets.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -72,6 +72,11 @@ class Panel(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End the thread and the subscription, and remove the panel from every page."""
+        self.end()
+        super().close()
+
+    def end(self) -> None:
+        """End the thread and the subscription; pages keep what they show."""
         if hasattr(self, "_unsubscribe") and not self._ended.is_set():
             self._unsubscribe()
             with self._turn:
@@ -80,7 +85,6 @@ class Panel(anywidget.AnyWidget):
                 thread = self._thread
             if thread is not None and thread is not threading.current_thread():
                 thread.join()
-        super().close()
 
     def settle(self) -> None:
         """Replace the still picture in the notebook by one of this moment.
