@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -138,6 +139,7 @@ def test_closing_leaves_no_thread_and_no_descriptor(tmp_path: Path, recordings: 
 
     with Lab(tmp_path / "warm") as lab:
         lab.attach(recordings / "sft-60-steps.jsonl")
+    gc.collect()  # what earlier tests left lying about is none of this one's
     before = held()
     for _ in range(5):
         with Lab(tmp_path / "home") as lab:
