@@ -72,3 +72,4 @@ clean:  ## remove what tools left, but no environment, run or report
 setup-test:
 	@environments/setup_local_env.sh test --venv "$(VENV)"
 	@environments/system_parts.sh chromium
+	@environments/system_parts.sh postgresql

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# See to a system part that pip cannot install: system_parts.sh chromium
+# See to a system part that pip cannot install: system_parts.sh chromium|postgresql
 #
 # As root on Debian it is installed; elsewhere the command to type is named.
 set -euo pipefail
@@ -17,16 +17,22 @@ has_chromium() {
     return 1
 }
 
-install_chromium() {
-    local command=(apt-get install --yes --no-install-recommends chromium fonts-dejavu-core)
+has_postgresql() {
+    command -v postgres >/dev/null && return 0
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
+}
+
+# install WHAT FOR ELSEWHERE PACKAGE...
+install() {
+    local what=$1 for=$2 elsewhere=$3
+    local command=(apt-get install --yes --no-install-recommends "${@:4}")
     if [[ $(uname -s) != Linux ]] || ! command -v apt-get >/dev/null; then
-        fail "The browser tests need Chromium or Chrome on the PATH. Install it, e.g.: brew install --cask chromium" \
-            "(macOS) or dnf install chromium (Fedora)."
+        fail "$for need $what. Install it, e.g.: $elsewhere"
     fi
     if [[ $(id -u) -ne 0 ]]; then
-        fail "The browser tests need Chromium or Chrome on the PATH. Type: sudo ${command[*]}"
+        fail "$for need $what. Type: sudo ${command[*]}"
     fi
-    echo "system parts: installing Chromium for the browser tests"
+    echo "system parts: installing $what"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update --quiet </dev/null
     "${command[@]}" </dev/null
@@ -34,10 +40,16 @@ install_chromium() {
 
 case "${1:-}" in
     chromium)
-        has_chromium || install_chromium
+        has_chromium || install "Chromium or Chrome on the PATH" "The browser tests" \
+            "brew install --cask chromium (macOS) or dnf install chromium (Fedora)." chromium fonts-dejavu-core
         has_chromium || fail "Chromium is still not on the PATH."
         ;;
+    postgresql)
+        has_postgresql || install "the PostgreSQL server" "The database tests" \
+            "brew install postgresql (macOS) or dnf install postgresql-server (Fedora)." postgresql
+        has_postgresql || fail "The PostgreSQL server is still not to be found."
+        ;;
     *)
-        fail "usage: system_parts.sh chromium"
+        fail "usage: system_parts.sh chromium|postgresql"
         ;;
 esac

@@ -73,14 +73,14 @@ def test_a_line_that_is_too_long_is_named_once_and_passed_over():
     content = b"good\n" + b"x" * 500
     got = drain(content, Cursor(), longest_bytes=100)
     assert [line for _, line in got.complete] == [b"good"]
-    assert [at for at, _ in got.too_long] == [5]
+    assert [at for at, *_ in got.refused] == [5]
     assert got.cursor.skipping
     content += b"y" * 500
     got = drain(content, Cursor.restore(got.cursor.offset, got.cursor.fingerprint), longest_bytes=100)
-    assert (got.complete, got.too_long) == ([], [])
+    assert (got.complete, got.refused) == ([], [])
     content += b"\nnext\n" + b"z" * 200 + b"\nlast\n"
     got = drain(content, got.cursor, longest_bytes=100)
     assert [line for _, line in got.complete] == [b"next", b"last"]
-    assert [content[at : at + 1] for at, _ in got.too_long] == [b"z"]
+    assert [content[at : at + 1] for at, *_ in got.refused] == [b"z"]
     assert not got.cursor.skipping
     assert got.cursor.offset == len(content)

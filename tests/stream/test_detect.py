@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from verl_lab.domain.wire import Header, encode_header
-from verl_lab.errors import FormatError, NotFoundError
-from verl_lab.stream import attached_run_id, detect_source
+from verl_lab.errors import FormatError, InvalidInputError, NotFoundError
+from verl_lab.stream import attached_run_id, find_logs
 from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = LocalHost()
+
+
+def detect_source(host: LocalHost, path: str) -> str:
+    (log,) = find_logs(host, path)
+    assert log.path == path
+    return log.format
 
 
 def test_the_format_is_found_by_content_whatever_the_name(recordings: Path, tmp_path: Path):
@@ -56,10 +62,39 @@ def test_anything_else_is_refused_in_one_line_with_what_was_expected(tmp_path: P
 
 
 def test_a_folder_that_is_no_run_and_a_missing_path_are_refused(tmp_path: Path):
-    with pytest.raises(FormatError, match="no run folder"):
+    with pytest.raises(FormatError, match="no run folder and holds no log"):
         detect_source(HOST, str(tmp_path))
     with pytest.raises(NotFoundError, match="nothing at"):
         detect_source(HOST, str(tmp_path / "absent"))
+
+
+def test_the_logs_in_a_folder_are_found_wherever_they_lie(recordings: Path, tmp_path: Path):
+    deep = tmp_path / "project" / "experiment"
+    deep.mkdir(parents=True)
+    shutil.copy(recordings / "sft-60-steps.jsonl", deep / "out")
+    (tmp_path / "notes.txt").write_text("hello\n")
+    (tmp_path / "weights.bin").write_bytes(bytes(range(256)) * 100)
+    (tmp_path / "empty").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    (deep / "loop").symlink_to(tmp_path)
+    assert {log.format for log in find_logs(HOST, str(tmp_path))} == {"verl_file"}
+    (deep / "loop").unlink()
+    assert find_logs(HOST, str(tmp_path)) == [(str(deep / "out"), "verl_file")]
+    shutil.copy(recordings / "grpo-30-steps.console.log", tmp_path / "console")
+    (tmp_path / "run" / "attempts" / "1").mkdir(parents=True)
+    shutil.copy(recordings / "sft-60-steps.jsonl", tmp_path / "run" / "attempts" / "1" / "metrics.jsonl")
+    assert find_logs(HOST, str(tmp_path)) == [
+        (str(tmp_path / "console"), "verl_console"),
+        (str(deep / "out"), "verl_file"),
+        (str(tmp_path / "run"), "run"),
+    ]
+
+
+def test_a_folder_of_too_many_things_is_not_looked_through(tmp_path: Path):
+    for number in range(5001):
+        (tmp_path / str(number)).touch()
+    with pytest.raises(InvalidInputError, match="too much"):
+        find_logs(HOST, str(tmp_path))
 
 
 def test_the_run_id_of_an_attached_log_is_stable_and_safe():

@@ -220,15 +220,16 @@ def test_a_full_disk_delays_and_loses_nothing(reading: Reading, trainer: Trainer
 
 
 def test_one_broken_run_among_many_leaves_the_others_alone(
-    reading: Reading, tmp_path: Path, until: Callable[..., None]
+    reading: Reading, tmp_path: Path, until: Callable[..., None], rounds: Callable[[int], int]
 ):
-    for n in range(100):
+    count = rounds(1000)
+    for n in range(count):
         log = tmp_path / f"{n}.jsonl"
         if n == 50:
             log.mkdir()
         else:
             log.write_bytes(line(1, a=float(n)))
         reading.follow(log, f"run-{n}", "attached")
-    until(lambda: all(reading.read("a", f"run-{n}") == {1: float(n)} for n in range(100) if n != 50))
+    until(lambda: all(reading.read("a", f"run-{n}") == {1: float(n)} for n in range(count) if n != 50))
     until(lambda: {u.run_id for u in reading.heard if u.error} == {"run-50"})
     assert [t.name for t in threading.enumerate() if t.name.startswith("verl-lab")] == ["verl-lab-reader-local"]

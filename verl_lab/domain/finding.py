@@ -77,6 +77,8 @@ class Finding:
         the signature is not one number against another.
     cleared_step
         The step at which the signature was seen to be gone; None while it is active.
+    title
+        What the rule sees, in a few words, such as ``Drift from the reference``.
     """
 
     rule: str
@@ -93,6 +95,7 @@ class Finding:
     value: float | None = None
     threshold: float | None = None
     cleared_step: int | None = None
+    title: str = ""
 
     @property
     def is_active(self) -> bool:

@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 Algorithm = Literal["sft", "grpo"]
 Device = Literal["auto", "cpu", "gpu"]
+OnCritical = Literal["stop", "mark", "ignore"]
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+\S*")
 _DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 Files = str | list[str] | None
@@ -52,6 +54,54 @@ class Resources(_Part):
     gpus: Annotated[int, Field(ge=1)] = 1
 
 
+class Checks(_Part):
+    """How the run is judged while it trains, and what follows.
+
+    Attributes
+    ----------
+    on_critical
+        What a critical finding does. ``mark``: the run counts as failed, with the finding as its
+        reason. ``stop``: that, and it is ended after a checkpoint. ``ignore``: it is only recorded.
+    thresholds
+        Changes to the rules' parameters, by rule id: ``{kl-explosion: {threshold: 2.0}}``; a rule is
+        switched off by ``{enabled: false}``.
+    """
+
+    on_critical: OnCritical = "mark"
+    thresholds: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class Alerts(_Part):
+    """Who is told of findings of severity ``error`` and ``critical``, from the process that trains.
+
+    Attributes
+    ----------
+    command
+        A program and its arguments; it gets the finding as JSON on its standard input. No shell.
+    webhook
+        An http(s) address to post the same JSON to. It may hold a token, so it is never shown.
+    """
+
+    command: tuple[str, ...] = ()
+    webhook: SecretStr | None = None
+
+    @field_validator("command")
+    @classmethod
+    def _a_program(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        if command and not command[0]:
+            raise ValueError("its first item names the program, and must not be empty")
+        if any("\0" in item for item in command):
+            raise ValueError("no command can hold a null character")
+        return command
+
+    @field_validator("webhook")
+    @classmethod
+    def _web_address(cls, webhook: SecretStr | None) -> SecretStr | None:
+        if webhook is not None and not _WEB_ADDRESS.fullmatch(webhook.get_secret_value()):
+            raise ValueError("it is no http:// or https:// address")
+        return webhook
+
+
 class Recipe(_Part):
     """What to train and how, ready to be turned into verl's configuration.
 
@@ -67,6 +117,10 @@ class Recipe(_Part):
         Dotted names of ``TrainerCallback`` classes to run beside verl-lab's own.
     parameters
         verl's own keys, nested or dotted, with the values that differ from verl's defaults.
+    checks
+        How the run is judged while it trains.
+    alerts
+        Who is told when something is badly wrong.
     notes
         What someone who starts it should know first.
     extends
@@ -83,6 +137,8 @@ class Recipe(_Part):
     callbacks: tuple[str, ...] = ()
     parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
     resources: Resources = Resources()
+    checks: Checks = Checks()
+    alerts: Alerts = Alerts()
     notes: str = ""
     extends: str | None = None
 

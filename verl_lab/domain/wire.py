@@ -2,7 +2,7 @@
 
 ::
 
-    <run>/run.json  config.yaml  command.txt  checkpoints/
+    <run>/run.json  config.yaml  command.txt  checks.json  checkpoints/
     <run>/attempts/<n>/status.json  progress.json  metrics.jsonl  events.jsonl
     <run>/attempts/<n>/train.log  command.txt  samples/  stop.json
 
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 
 import orjson
@@ -30,6 +29,7 @@ from verl_lab.errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import PurePath
 
 FORMAT_VERSION = 1
 
@@ -41,7 +41,7 @@ _LONGEST_LABEL = 200
 
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
-P = TypeVar("P", bound=PurePath)
+P = TypeVar("P", bound="PurePath")
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ class RunLayout(Generic[P]):
     def command(self) -> P:
         """The exact command, to copy."""
         return self.folder / "command.txt"
+
+    @property
+    def checks(self) -> P:
+        """How the training process judges the run, and whom it tells."""
+        return self.folder / "checks.json"
 
     @property
     def checkpoints(self) -> P:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import and_, delete, insert, select
@@ -40,8 +40,7 @@ class Part:
         return {"run": self.run, "attempt": self.attempt, "generation": self.generation}
 
 
-@dataclass(frozen=True)
-class PackedRow:
+class PackedRow(NamedTuple):
     """One metric record, its values as bytes in the order of its shape."""
 
     offset: int

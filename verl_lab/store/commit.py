@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from sqlalchemy import insert, select, update
@@ -17,7 +17,7 @@ from verl_lab.store.shapes import why_no_name
 from verl_lab.store.tail import append
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection
 
@@ -33,7 +33,8 @@ _EXCERPT_BYTES = 500
 
 def commit(database: Database, runs: Runs, metrics: Metrics, shapes: Shapes, batch: Batch) -> bool:
     """Write a batch if the database stands at its start; say whether it did."""
-    records, refused = _storable(batch.records, shapes)
+    alike, refused = _storable(batch.records, shapes)
+    records = [record for one in alike for record in one.records]
     with database.write() as connection:
         run = runs.key(connection, batch.run_id)
         if run is None:
@@ -43,14 +44,14 @@ def commit(database: Database, runs: Runs, metrics: Metrics, shapes: Shapes, bat
         part = Part(run, batch.attempt, batch.end.generation)
         made: dict[tuple[str, ...], int] = {}
         if records:
-            made = shapes.keys(connection, {names for _, names, _ in records})
-            append(connection, part, [_packed(offset, made[names], r) for offset, names, r in records], shapes)
+            made = shapes.keys(connection, {one.names for one in alike})
+            append(connection, part, [row for one in alike for row in _packed(one, made[one.names])], shapes)
         _insert_events(connection, part, batch)
         _insert_quarantine(connection, part, batch, refused)
-        first = records[0][2] if records else None
+        first = records[0][1] if records else None
         moved = attempts.record(connection, part, first=first, resumed_from=batch.resumed_from)
         if records or moved:
-            made |= _set_last(connection, run, batch, [r for *_, r in records], shapes, metrics if moved else None)
+            made |= _set_last(connection, run, batch, alike, shapes, metrics if moved else None)
     shapes.committed(made)
     return True
 
@@ -74,33 +75,42 @@ def _move(connection: Connection, run: int, batch: Batch) -> bool:
     return True
 
 
+class _Alike(NamedTuple):
+    """Records that follow each other and hold the same metrics, each with the offset of its line."""
+
+    names: tuple[str, ...]
+    records: list[tuple[int, MetricRecord]]
+
+
 def _storable(
     records: Iterable[tuple[int, MetricRecord]], shapes: Shapes
-) -> tuple[list[tuple[int, tuple[str, ...], MetricRecord]], dict[int, dict[str, str]]]:
-    """Take values out whose names cannot be stored.
-
-    Returns the records with their metric names, and by line what was rejected, here or before.
-    """
-    kept: list[tuple[int, tuple[str, ...], MetricRecord]] = []
+) -> tuple[list[_Alike], dict[int, dict[str, str]]]:
+    """Take values out whose names cannot be stored; return the rest, and by line what was rejected, here or before."""
+    alike: list[_Alike] = []
     refused: dict[int, dict[str, str]] = {}
-    good: set[tuple[str, ...]] = set()
     for offset, given in records:
         record, names = given, tuple(given.data)
         if record.rejected:
             refused[offset] = dict(record.rejected)
-        if names not in good and shapes.known(names) is None:
-            bad = {name: why for name in names if (why := why_no_name(name)) is not None}
+        if not alike or alike[-1].names != names:
+            bad = {} if shapes.known(names) is not None else _without_name(names)
             if bad:
                 refused.setdefault(offset, {}).update(bad)
                 record = replace(record, data={name: x for name, x in record.data.items() if name not in bad})
                 names = tuple(record.data)
-        good.add(names)
-        kept.append((offset, names, record))
-    return kept, refused
+            alike.append(_Alike(names, []))
+        alike[-1].records.append((offset, record))
+    return alike, refused
 
 
-def _packed(offset: int, shape: int, record: MetricRecord) -> PackedRow:
-    return PackedRow(offset, record.seq, record.step, record.time, shape, packing.pack_floats(record.data.values()))
+def _without_name(names: Iterable[str]) -> dict[str, str]:
+    return {name: why for name in names if (why := why_no_name(name)) is not None}
+
+
+def _packed(alike: _Alike, shape: int) -> Iterator[PackedRow]:
+    for offset, record in alike.records:
+        values = packing.pack_floats(record.data.values())
+        yield PackedRow(offset, record.seq, record.step, record.time, shape, values)
 
 
 def _insert_events(connection: Connection, part: Part, batch: Batch) -> None:
@@ -157,7 +167,7 @@ def _set_last(
     connection: Connection,
     run: int,
     batch: Batch,
-    records: list[MetricRecord],
+    alike: list[_Alike],
     shapes: Shapes,
     recount: Metrics | None,
 ) -> dict[tuple[str, ...], int]:
@@ -165,15 +175,15 @@ def _set_last(
     c = tables.runs.c
     row = connection.execute(select(c.attempt).where(c.key == run)).one()
     last = last_values(connection, run, shapes)
-    for record in records:
-        last.update(record.data)
+    for one in alike:
+        last.update(one.records[-1][1].data)
     if recount is not None:
         visible = {name: recount.last(connection, batch.run_id, name) for name in last}
         last = {name: value for name, value in visible.items() if value is not None}
     names = tuple(last)
     made = shapes.keys(connection, [names])
     values: dict[str, Any] = {"last_shape": made[names], "last_values": packing.pack_floats(last.values())}
-    if records and batch.attempt >= row.attempt:
-        values.update(step=records[-1].step, attempt=batch.attempt)
+    if alike and batch.attempt >= row.attempt:
+        values.update(step=alike[-1].records[-1][1].step, attempt=batch.attempt)
     connection.execute(update(tables.runs).where(c.key == run).values(**values))
     return made

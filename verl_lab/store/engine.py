@@ -28,6 +28,7 @@ _CLOSE_S = 1.0
 _CHECKPOINT_BYTES = 16 * 2**20
 _CACHE_KIB = 64 * 1024
 _POSTGRES_LOCK = 0x7665726C  # "verl": one writer at a time, as in SQLite
+_POSTGRES_WAIT = text("SELECT set_config('lock_timeout', :ms, true), pg_advisory_xact_lock(:key)")
 
 
 class Database:
@@ -83,7 +84,7 @@ class Database:
                 connection.execution_options(verl_lab_write=True).begin(),
             ):
                 if self._engine.dialect.name == "postgresql":
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
+                    connection.execute(_POSTGRES_WAIT, {"key": _POSTGRES_LOCK, "ms": str(int(self._busy_s * 1000))})
                 yield connection
             self._checkpoint(_CHECKPOINT_BYTES)
 
@@ -201,7 +202,7 @@ class Database:
         said = str(error).strip().split("\n")[0]
         place = str(self._file or self._engine.url.render_as_string(hide_password=True))
         hint = None
-        if "locked" in said or "busy" in said:
+        if "locked" in said or "busy" in said or "lock timeout" in said:
             hint = "Another program writes to it; what was not stored is read again later."
         elif "full" in said or "I/O" in said:
             hint = "Make room on its disk; what was not stored is read again later."

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from verl_lab.store.engine import Database
     from verl_lab.store.runs import Runs
 
+_LARGEST = 2**63 - 1
+
 
 @dataclass(frozen=True)
 class RunEvent(EventRecord):
@@ -30,8 +32,18 @@ class Events:
         self._database = database
         self._runs = runs
 
-    def read(self, run_id: str, kind: str | None = None) -> list[RunEvent]:
-        """Return a run's events in the order they were written; only those of ``kind`` if given."""
+    def read(
+        self, run_id: str, kind: str | None = None, *, start_step: int | None = None, end_step: int | None = None
+    ) -> list[RunEvent]:
+        """Return a run's events in the order they were written.
+
+        Parameters
+        ----------
+        kind
+            Only those of one kind.
+        start_step, end_step
+            Only those of these steps, both included; an event without a step then falls away.
+        """
         c, f = tables.events.c, tables.files.c
         same_file = and_(c.run == f.run, c.attempt == f.attempt, c.file == f.file, c.generation == f.generation)
         with self._database.read() as connection:
@@ -41,6 +53,10 @@ class Events:
             query = select(tables.events).join_from(tables.events, tables.files, same_file).where(c.run == run)
             if kind is not None:
                 query = query.where(c.kind == kind)
+            if start_step is not None:
+                query = query.where(c.step >= min(max(start_step, -_LARGEST), _LARGEST))
+            if end_step is not None:
+                query = query.where(c.step <= min(max(end_step, -_LARGEST), _LARGEST))
             rows = connection.execute(query.order_by(c.attempt, c.file, c.offset)).all()
         return [
             RunEvent(r.seq, r.time, r.kind, r.step, r.source, orjson.loads(bytes(r.data)), attempt=r.attempt)

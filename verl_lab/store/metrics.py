@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ import numpy as np
 from sqlalchemy import bindparam, select
 
 from verl_lab.store import attempts, packing, pieces, tables
+from verl_lab.store.frame import Frame, of_metrics
+from verl_lab.store.memo import Memo
 from verl_lab.store.pieces import Series
 
 if TYPE_CHECKING:
@@ -28,6 +31,14 @@ _FIRST, _LAST = -(2**63), 2**63 - 1
 # Statements are built once: building one takes as long as running it. Blocks and chunks are joined here, because
 # SQLite takes longer to look each block up than to read them all.
 _b, _c, _t = tables.blocks.c, tables.chunks.c, tables.tail.c
+_r, _f = tables.runs.c, tables.files.c
+# A run's number, and how far each of its files has been read: any commit moves that.
+_STAND = (
+    select(_r.key, _f.attempt, _f.file, _f.generation, _f.offset)
+    .join_from(tables.runs, tables.files, _f.run == _r.key, isouter=True)
+    .where(_r.id == bindparam("id"))
+    .order_by(_f.attempt, _f.file)
+)
 _BLOCKS = (
     select(_b.attempt, _b.generation, _b.block, _b.rows, _b.steps, _b.seqs)
     .where(_b.run == bindparam("run"), _b.last_step >= bindparam("first"), _b.first_step <= bindparam("last"))
@@ -54,6 +65,7 @@ class Metrics:
         self._database = database
         self._runs = runs
         self._shapes = shapes
+        self._memo = Memo()
 
     def names(self, run_id: str) -> list[str]:
         """Return the names of all metrics of a run, sorted; empty if there are none, or no such run."""
@@ -71,20 +83,39 @@ class Metrics:
             Strictly increasing. Where a step was logged more than once, the last one counts.
         values : float64 array, shape (n,)
 
-        Both are empty for a metric or run that does not exist.
+        Both are read-only, because later readings may share them, and empty for a metric or run that
+        does not exist.
         """
-        with self._database.read() as connection:
-            found = self._read(connection, run_id, name, start_step, end_step)
+        found = self._recall(run_id, name, start_step, end_step, with_times=False)
         return found.steps, found.values
 
     def series(self, run_id: str, name: str, start_step: int | None = None, end_step: int | None = None) -> Series:
         """Return one metric with the time and the attempt of each point; empty where there is none."""
+        return self._recall(run_id, name, start_step, end_step, with_times=True)
+
+    def of_attempt(self, run_id: str, name: str, attempt: int) -> Series:
+        """Return one metric of one attempt, with the steps that a later attempt masks."""
         with self._database.read() as connection:
-            return self._read(connection, run_id, name, start_step, end_step, with_times=True)
+            run = self._runs.key(connection, run_id)
+            return self._read(connection, run, name, _FIRST, _LAST, with_times=True, only=attempt)
+
+    def frame(
+        self,
+        run_id: str,
+        names: Sequence[str],
+        start_step: int | None = None,
+        end_step: int | None = None,
+        points: int | None = None,
+    ) -> Frame:
+        """Return metrics side by side, one row a step; see ``frame.of_metrics``."""
+        read = {name: self._recall(run_id, name, start_step, end_step, with_times=False) for name in names}
+        return of_metrics(read, points)
 
     def last(self, connection: Connection, run_id: str, name: str) -> float | None:
         """Return a metric's value at its last visible step, as a write transaction sees it; None if it has none."""
-        values = self._read(connection, run_id, name, None, None, remember=False).values
+        run = self._runs.key(connection, run_id)
+        # What this transaction made does not exist yet: nothing of it may be remembered.
+        values = self._read(connection, run, name, _FIRST, _LAST, remember=False).values
         return float(values[-1]) if len(values) else None
 
     def times(self, run_id: str, last: int | None = None) -> NDArray[np.float64]:
@@ -108,26 +139,45 @@ class Metrics:
                     return found
         return np.empty(0)
 
+    def _recall(
+        self, run_id: str, name: str, start_step: int | None, end_step: int | None, *, with_times: bool
+    ) -> Series:
+        """Return a series, from memory where the index has not moved since."""
+        first = _FIRST if start_step is None else min(max(start_step, _FIRST), _LAST)
+        last = _LAST if end_step is None else min(max(end_step, _FIRST), _LAST)
+        key = (run_id, name, with_times)
+        with self._database.read() as connection:
+            rows = connection.execute(_STAND, {"id": run_id}).all()
+            stand = tuple(map(tuple, rows))
+            found = self._memo.get(key, stand)
+            if found is None:
+                run = rows[0][0] if rows else None
+                found = self._read(connection, run, name, first, last, with_times=with_times)
+                if (first, last) != (_FIRST, _LAST):
+                    return found
+                self._memo.put(key, stand, found)
+        return found.between(first, last)
+
     def _read(
         self,
         connection: Connection,
-        run_id: str,
+        run: int | None,
         name: str,
-        start_step: int | None,
-        end_step: int | None,
+        first: int,
+        last: int,
         *,
         with_times: bool = False,
         remember: bool = True,
+        only: int | None = None,
     ) -> Series:
-        run = self._runs.key(connection, run_id)
         metric = self._shapes.name_keys(connection, [name])
         if remember:
             self._shapes.remember_names(metric)
         if run is None or not metric:
             return Series.empty()
-        first = _FIRST if start_step is None else min(max(start_step, _FIRST), _LAST)
-        last = _LAST if end_step is None else min(max(end_step, _FIRST), _LAST)
         shown = {attempt.number: attempt for attempt in attempts.visible(connection, run)}
+        if only is not None:
+            shown = {only: replace(shown[only], last_step=None)} if only in shown else {}
         query = _BLOCKS_AND_TIMES if with_times else _BLOCKS
         blocks = connection.execute(query, {"run": run, "first": first, "last": last}).all()
         chunks: Sequence[Any] = ()

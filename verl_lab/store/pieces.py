@@ -35,7 +35,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Series:
-    """One metric of a run.
+    """One metric of a run. The arrays are read-only, because later readings may share them.
 
     Attributes
     ----------
@@ -54,10 +54,31 @@ class Series:
     times: NDArray[np.float64]
     attempts: NDArray[np.int64]
 
+    def __post_init__(self) -> None:
+        for part in (self.steps, self.values, self.times, self.attempts):
+            part.flags.writeable = False
+
     @classmethod
     def empty(cls) -> Series:
         """Return a series of no points."""
         return cls(np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0, np.int64))
+
+    @property
+    def size_bytes(self) -> int:
+        """How much memory the arrays take."""
+        return self.steps.nbytes + self.values.nbytes + self.times.nbytes + self.attempts.nbytes
+
+    def between(self, first: int, last: int) -> Series:
+        """Return the points from step ``first`` to step ``last``, both included."""
+        begin, end = 0, len(self.steps)
+        if end and self.steps[0] < first:
+            begin = int(np.searchsorted(self.steps, first))
+        if end and self.steps[-1] > last:
+            end = int(np.searchsorted(self.steps, last, side="right"))
+        if end - begin == len(self.steps):
+            return self
+        cut = slice(begin, end)
+        return Series(self.steps[cut], self.values[cut], self.times[cut], self.attempts[cut])
 
 
 def of_blocks(attempt: int, rows: Sequence[Any]) -> Piece:

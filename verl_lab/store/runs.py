@@ -6,11 +6,12 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from verl_lab.domain.run import RunState
 from verl_lab.errors import NotFoundError
 from verl_lab.store import tables
+from verl_lab.store.rebuild import SHADOW
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
@@ -89,6 +90,8 @@ class RunRow(NamedTuple):
 
 
 _COLUMNS = RunRow._fields[:-1]
+_KEY = select(tables.runs.c.key).where(tables.runs.c.id == bindparam("id"))
+_LISTED = ~tables.runs.c.id.startswith(SHADOW)
 _DESCRIPTION = ("name", "folder", "host", "kind", "algorithm", "recipe")
 
 
@@ -98,7 +101,6 @@ class Runs:
     def __init__(self, database: Database, shapes: Shapes) -> None:
         self._database = database
         self._shapes = shapes
-        self._keys: dict[str, int] = {}
 
     def get(self, run_id: str) -> RunRow | None:
         """Return a run; None if the index has none of that id."""
@@ -108,14 +110,14 @@ class Runs:
     def list(self, *, limit: int | None = None, offset: int = 0, kind: str | None = None) -> list[RunRow]:
         """Return the runs, newest first: ``limit`` of them after the first ``offset``."""
         c = tables.runs.c
-        query = _query().order_by(c.created.desc(), c.id.desc()).limit(limit).offset(offset)
+        query = _query().where(_LISTED).order_by(c.created.desc(), c.id.desc()).limit(limit).offset(offset)
         return self._select(query if kind is None else query.where(c.kind == kind))
 
     def ids(self) -> list[str]:
         """Return the ids of all runs, newest first."""
         c = tables.runs.c
         with self._database.read() as connection:
-            return list(connection.scalars(select(c.id).order_by(c.created.desc(), c.id.desc())))
+            return list(connection.scalars(select(c.id).where(_LISTED).order_by(c.created.desc(), c.id.desc())))
 
     def upsert(self, row: RunRow) -> None:
         """Add a run, or correct what describes it: name, folder, host, kind, algorithm, recipe, total.
@@ -167,13 +169,11 @@ class Runs:
             )
 
     def key(self, connection: Connection, run_id: str) -> int | None:
-        """Return the number of a run inside the database; None if there is no such run."""
-        known = self._keys.get(run_id)
-        if known is None:
-            known = connection.scalar(select(tables.runs.c.key).where(tables.runs.c.id == run_id))
-            if known is not None:
-                self._keys[run_id] = known
-        return known
+        """Return the number of a run inside the database; None if there is no such run.
+
+        It is not remembered: a run that is indexed anew gets a new one.
+        """
+        return connection.scalar(_KEY, {"id": run_id})
 
     def _select(self, query: Select[Any]) -> list[RunRow]:
         with self._database.read() as connection:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from verl_lab.store import tables
+from verl_lab.store import rebuild, tables
 from verl_lab.store.batch import FilePosition
 from verl_lab.store.commit import commit
 from verl_lab.store.engine import Database
@@ -88,6 +88,24 @@ class Store:
             If the index has no such run.
         """
         return commit(self._database, self.runs, self.metrics, self._shapes, batch)
+
+    def begin_rebuild(self, run_id: str) -> str:
+        """Make an empty shadow of a run, to be filled by ``commit`` under the id returned; it is listed nowhere.
+
+        Raises
+        ------
+        NotFoundError
+            If the index has no such run.
+        """
+        return rebuild.begin(self._database, run_id)
+
+    def finish_rebuild(self, run_id: str) -> None:
+        """Put a run's shadow in its place, in one transaction; the old rows are gone then."""
+        rebuild.finish(self._database, run_id)
+
+    def drop_rebuild(self, run_id: str) -> None:
+        """Remove a run's shadow, if there is one; the old rows stay."""
+        rebuild.drop(self._database, run_id)
 
     def position(self, run_id: str, attempt: int, file: str) -> FilePosition | None:
         """Return how far a file has been read; None if it has not been."""

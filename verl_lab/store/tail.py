@@ -65,4 +65,4 @@ def _fill_last(connection: Connection, part: Part, pending: list[PackedRow], sha
 
 def _insert(connection: Connection, part: Part, rows: Sequence[PackedRow]) -> None:
     if rows:
-        connection.execute(insert(tables.tail), [{**part.columns(), **vars(row)} for row in rows])
+        connection.execute(insert(tables.tail), [{**part.columns(), **row._asdict()} for row in rows])

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from verl_lab.stream.feed import Feed, RunUpdate, Subscription
 from verl_lab.stream.followed import FollowedRun, attached_run_id
-from verl_lab.stream.formats.detect import detect_source
+from verl_lab.stream.logs import Log, find_logs
 from verl_lab.stream.reader import Reader
+from verl_lab.stream.rebuild import Reindexed, rebuild
 
-__all__ = ["Feed", "FollowedRun", "Reader", "RunUpdate", "Subscription", "attached_run_id", "detect_source"]
+__all__ = [
+    "Feed",
+    "FollowedRun",
+    "Log",
+    "Reader",
+    "Reindexed",
+    "RunUpdate",
+    "Subscription",
+    "attached_run_id",
+    "find_logs",
+    "rebuild",
+]

@@ -1,4 +1,4 @@
-"""From the bytes of a growing file to complete lines: pure, it touches no file.
+"""From the bytes of a growing file to complete lines or records: pure, it touches no file.
 
 A cursor knows how far a file was read, and what the part read begins and ends with. Before more is
 read, both ends are compared: a file that shrank, was truncated and written again, or was replaced by
@@ -8,6 +8,7 @@ another one (of whatever size and inode) no longer holds them.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from verl_lab.errors import FormatError
@@ -26,11 +27,11 @@ class Cursor:
     Attributes
     ----------
     offset
-        Bytes read. Always the beginning of a line, unless ``skipping``.
+        Bytes read. Always the beginning of a line or record, unless ``skipping``.
     head, foot
         Digests of the first and the last 1,024 of the bytes read (of all if there are fewer).
     skipping
-        Whether the place lies inside a line that is too long and is being passed over.
+        Whether the place lies inside something that is being passed over, to the next beginning.
     """
 
     offset: int = 0
@@ -82,24 +83,42 @@ class Cursor:
             and _digest(window[:size]) == self.foot
         )
 
+    def moved(self, head: bytes, window: bytes, end: int, *, skipping: bool = False) -> Cursor:
+        """Return the place ``end`` bytes into the window; ``head`` and ``window`` as for ``holds``."""
+        offset = self.window_start + end
+        if offset == self.offset:
+            return self
+        if self.window_start == 0:
+            head = window
+        return Cursor(
+            offset=offset,
+            head=_digest(head[: min(PROBE_BYTES, offset)]),
+            foot=_digest(window[max(0, end - PROBE_BYTES) : end]),
+            skipping=skipping,
+        )
+
 
 @dataclass(frozen=True)
 class Lines:
-    """What a stretch of a file holds.
+    """What a stretch of a file holds, in lines or in other records.
 
     Attributes
     ----------
     complete
-        Every line that ended, without its newline, with the offset of its first byte.
-    too_long
-        Lines that were cut off at the limit: offset and beginning.
+        Everything that ended, without what marks its end, with the offset of its first byte.
+    refused
+        What is passed over, such as a line without an end: offset, beginning and reason.
     cursor
         The place behind them.
     """
 
     complete: list[tuple[int, bytes]]
-    too_long: list[tuple[int, bytes]]
+    refused: list[tuple[int, bytes, str]]
     cursor: Cursor
+
+
+Split = Callable[[Cursor, bytes, bytes], Lines]
+"""Takes a cursor, and head and window as for ``Cursor.holds``; gives what is complete after the cursor."""
 
 
 def read_lines(cursor: Cursor, head: bytes, window: bytes, *, longest_bytes: int = LONGEST_LINE_BYTES) -> Lines:
@@ -115,7 +134,8 @@ def read_lines(cursor: Cursor, head: bytes, window: bytes, *, longest_bytes: int
     begin = cursor.offset - cursor.window_start
     end = window.rfind(b"\n", begin) + 1
     complete: list[tuple[int, bytes]] = []
-    too_long: list[tuple[int, bytes]] = []
+    refused: list[tuple[int, bytes, str]] = []
+    endless = f"The line has no end within {longest_bytes} bytes."
     skipping = cursor.skipping
     if end > begin:
         place = cursor.offset
@@ -123,7 +143,7 @@ def read_lines(cursor: Cursor, head: bytes, window: bytes, *, longest_bytes: int
             if skipping:
                 skipping = False  # this newline ends the line that was given up
             elif len(line) > longest_bytes:
-                too_long.append((place, line[:_EXCERPT_BYTES]))
+                refused.append((place, line[:_EXCERPT_BYTES], endless))
             elif line:
                 complete.append((place, line))
             place += len(line) + 1
@@ -132,24 +152,10 @@ def read_lines(cursor: Cursor, head: bytes, window: bytes, *, longest_bytes: int
     rest = len(window) - end
     if skipping or rest > longest_bytes:
         if not skipping:
-            too_long.append((cursor.window_start + end, window[end : end + _EXCERPT_BYTES]))
+            refused.append((cursor.window_start + end, window[end : end + _EXCERPT_BYTES], endless))
         skipping = True
         end = len(window)
-    return Lines(complete, too_long, _placed(cursor, head, window, end, skipping=skipping))
-
-
-def _placed(cursor: Cursor, head: bytes, window: bytes, end: int, *, skipping: bool) -> Cursor:
-    offset = cursor.window_start + end
-    if offset == cursor.offset:
-        return cursor
-    if cursor.window_start == 0:
-        head = window
-    return Cursor(
-        offset=offset,
-        head=_digest(head[: min(PROBE_BYTES, offset)]),
-        foot=_digest(window[max(0, end - PROBE_BYTES) : end]),
-        skipping=skipping,
-    )
+    return Lines(complete, refused, cursor.moved(head, window, end, skipping=skipping))
 
 
 def _digest(content: bytes) -> bytes:

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from verl_lab.store import Batch, FilePosition
-from verl_lab.stream.cursor import LONGEST_LINE_BYTES, PROBE_BYTES, Cursor, read_lines
+from verl_lab.stream.cursor import LONGEST_LINE_BYTES, PROBE_BYTES, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from verl_lab.store import Store
-    from verl_lab.stream.formats.base import LogFormat, Parsed
+    from verl_lab.stream.formats.base import LogFormat, Parsed, Parser
     from verl_lab.transport.base import FileStat, Host
 
 _CHUNK_BYTES = 4 * 2**20
+_BEGINNING_BYTES = 2**20
 _SETTLED_AFTER = 2
 
 
@@ -48,7 +49,7 @@ class FileReader:
     ----------
     position
         Where to begin: what lies before is neither stored nor delivered again.
-    parser
+    recognise
         Gives the format for the file's first bytes; None while that cannot be told.
     deliver
         Called with the attempt and what was read, once that is in the index.
@@ -61,7 +62,7 @@ class FileReader:
         source: Source,
         *,
         position: FilePosition | None,
-        parser: Callable[[bytes], LogFormat | None],
+        recognise: Callable[[bytes], LogFormat | None],
         deliver: Callable[[int, Parsed], None],
     ) -> None:
         self._store = store
@@ -69,9 +70,10 @@ class FileReader:
         self._source = source
         self._path = source.path
         self._attempt = source.attempt
-        self._parser = parser
+        self._recognise = recognise
         self._deliver = deliver
         self._format: LogFormat | None = None
+        self._parser: Parser | None = None  # None where what it has seen is not what lies before the cursor
         self._limit = _CHUNK_BYTES
         self._looked: tuple[FileStat | None, int] = (None, 0)
         self._adopt(position)
@@ -114,10 +116,11 @@ class FileReader:
             self._adopt(ahead)  # the file ends before what is stored: the next look finds it replaced
             return True
         if self._format is None:
-            self._format = self._parser(window if cursor.window_start == 0 else self._host.read(self._path, 0, 2**20))
+            beginning = window if cursor.window_start == 0 else self._host.read(self._path, 0, _BEGINNING_BYTES)
+            self._format = self._recognise(beginning)
         if self._format is None:
             return False
-        lines = read_lines(cursor, head, window)
+        lines = self._format.split(cursor, head, window)
         end = lines.cursor
         if ahead is not None and cursor.window_start + len(window) == ahead.offset:
             # What another process stored may end where no line ends, inside one that is passed over.
@@ -125,15 +128,28 @@ class FileReader:
         if end == cursor:
             self._limit = min(self._limit * 4, 2 * LONGEST_LINE_BYTES)  # a long line: take in more at once
             return len(window) == wanted
-        parsed = self._format(lines.complete)
-        for offset, text in lines.too_long:
-            parsed.refuse(offset, text, f"The line has no end within {LONGEST_LINE_BYTES} bytes.")
+        parser = self._parser or self._new_parser(self._format)
+        self._parser = None  # until what it sees now is stored
+        parsed = parser(lines.complete)
+        for offset, text, reason in lines.refused:
+            parsed.refuse(offset, text, reason)
         if ahead is None and not self._commit(parsed, end):
             return True
         self._limit = _CHUNK_BYTES
         self._cursor = end
+        self._parser = parser
         self._deliver(self._attempt, parsed)
         return len(window) == wanted
+
+    def _new_parser(self, format_: LogFormat) -> Parser:
+        """Return a parser that has seen what it must have seen to go on from the cursor."""
+        parser = format_.new_parser()
+        start = max(0, self._cursor.offset - format_.context_bytes)
+        if start < self._cursor.offset:
+            context = self._host.read(self._path, start, self._cursor.offset - start)
+            first = context.find(b"\n") + 1 if start else 0
+            parser([(start + first, line) for line in context[first:].split(b"\n")[:-1]])
+        return parser
 
     def _ahead(self) -> FilePosition | None:
         """Return where the index stands if another process brought it there, and this one is not there yet."""
@@ -179,10 +195,11 @@ class FileReader:
         self._generation = 0 if position is None else position.generation
         # Up to where everything was delivered; the index may be ahead, never behind.
         self._cursor = Cursor() if position is None else Cursor.restore(position.offset, position.fingerprint)
+        self._parser = None
 
     def _start_over(self) -> bool:
         """Begin the file that took the place of the one read so far."""
-        self._format = None
+        self._format = self._parser = None
         self._cursor = Cursor()
         self._limit = _CHUNK_BYTES
         if self._source.is_foreign:

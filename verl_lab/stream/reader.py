@@ -61,6 +61,11 @@ class Reader:
             self._drop(present)
         host.add(reader)
 
+    def is_following(self, run_id: str) -> bool:
+        """Say whether a run is read already."""
+        with self._changing:
+            return run_id in self._runs
+
     def unfollow(self, run_id: str) -> None:
         """Read a run no more; a read that is under way ends first."""
         with self._changing:
@@ -70,6 +75,8 @@ class Reader:
 
     def sync(self, run_id: str) -> None:
         """Read everything a followed run has written up to now, then return.
+
+        Of a run that is over, files whose size and time are as they were are not looked into again.
 
         Raises
         ------
@@ -83,7 +90,7 @@ class Reader:
             followed = list(self._runs)
         if reader is None:
             raise NotFoundError.of("followed run", run_id, followed)
-        reader.read(thoroughly=True)
+        reader.read(thoroughly=not reader.is_over)
 
     def close(self) -> None:
         """End all reading and its threads. May be called again."""

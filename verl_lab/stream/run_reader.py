@@ -1,4 +1,4 @@
-"""Reads everything one run writes: its attempts, or the one log of an attached run."""
+"""Reads everything one run writes: its attempts, or the log of an attached run, or its folder of event files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from verl_lab.stream.file_reader import FileReader, Source
 from verl_lab.stream.formats import ours
 from verl_lab.stream.formats.detect import format_named, recognise
 from verl_lab.stream.formats.status import decode_status
+from verl_lab.stream.logs import is_event_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,9 @@ class RunReader:
         self._reading = threading.RLock()  # a listener may ask for a sync of the very run it hears of
         self._is_closed = False
         self._layout = RunLayout(PurePosixPath(followed.path))
+        self._is_folder = followed.kind != "attached"
+        self._event_files: dict[str, bool] = {}  # of a folder: which of its files are some
+        self._attempt_of_file: dict[str, int] = {}
         self._files: dict[str, FileReader] = {}
         # What the index holds by now is not delivered again; what comes from now on is, whoever stores it.
         self._positions = store.positions(followed.run_id)
@@ -52,14 +56,16 @@ class RunReader:
     def folders(self) -> list[str]:
         """The folders in which a change may be news of this run."""
         if self.followed.kind == "attached":
-            return [str(PurePosixPath(self.followed.path).parent)]
+            path = self.followed.path
+            return [path if self._is_folder else str(PurePosixPath(path).parent)]
         newest = [str(self._layout.attempt(self._newest).folder)] if self._newest else []
         return [str(self._layout.attempts), *newest]
 
     def concerns(self, path: str) -> bool:
         """Say whether a changed path may be news of this run."""
         if self.followed.kind == "attached":
-            return path == self.followed.path
+            parent = str(PurePosixPath(path).parent)
+            return self.followed.path in (path, parent if self._is_folder else None)
         attempt = self._layout.attempt(self._newest)
         return (
             path in self.folders
@@ -95,10 +101,42 @@ class RunReader:
 
     def _read_log(self, *, thoroughly: bool) -> None:
         run_id, path = self.followed.run_id, self.followed.path
+        found = self.followed.host.stat(path)
+        self._is_folder = found is not None and found.is_dir
+        if self._is_folder:
+            self._read_event_files(thoroughly=thoroughly)
+            return
         attempt = max((number for number, _ in self._positions), default=1)
         source = Source(run_id, attempt, _ATTACHED_FILE, path, is_foreign=True)
         if not self._reader_of(source, _foreign_format).read(thoroughly=thoroughly):
             raise NotFoundError(f"The log {path} is gone.", "It is looked for again.")
+
+    def _read_event_files(self, *, thoroughly: bool) -> None:
+        """Read TensorBoard's files of a folder: one for each start of the program that writes them."""
+        folder, host = PurePosixPath(self.followed.path), self.followed.host
+        for name in host.list_folder(str(folder)):  # their names sort by the time they were begun
+            path = str(folder / name)
+            if name not in self._event_files:
+                stat = host.stat(path)
+                is_one = False if stat is None or stat.is_dir else is_event_file(host, path)
+                if is_one is None:
+                    continue
+                self._event_files[name] = is_one
+            if self._event_files[name]:
+                source = Source(self.followed.run_id, self._attempt_of(name), name, path)
+                self._reader_of(source, _foreign_format).read(thoroughly=thoroughly)
+
+        if not any(self._event_files.values()):
+            raise NotFoundError(f"The folder {folder} holds no event files.", "It is looked through again.")
+
+    def _attempt_of(self, file: str) -> int:
+        """Return which attempt a file of its own is; a new one is the next."""
+        if file not in self._attempt_of_file:
+            # Another process may have come across it first.
+            self._attempt_of_file |= {name: attempt for attempt, name in self._store.positions(self.followed.run_id)}
+            newest = max(self._attempt_of_file.values(), default=0)
+            self._attempt_of_file.setdefault(file, newest + 1)
+        return self._attempt_of_file[file]
 
     def _read_attempts(self, *, thoroughly: bool) -> None:
         names = self.followed.host.list_folder(str(self._layout.attempts))
@@ -109,13 +147,13 @@ class RunReader:
         for number in numbers:
             attempt = self._layout.attempt(number)
             # The events say where a resumed attempt went on from, before its first metrics come.
-            for path, parse in ((attempt.events, ours.parse_events), (attempt.metrics, ours.parse_metrics)):
+            for path, format_ in ((attempt.events, ours.EVENTS), (attempt.metrics, ours.METRICS)):
                 source = Source(self.followed.run_id, number, path.name, str(path))
-                self._reader_of(source, lambda _, parse=parse: parse).read(thoroughly=thoroughly)
+                self._reader_of(source, lambda _, format_=format_: format_).read(thoroughly=thoroughly)
         if status is not None:
             self._take_status(status)
 
-    def _reader_of(self, source: Source, parser: Callable[[bytes], LogFormat | None]) -> FileReader:
+    def _reader_of(self, source: Source, recognise: Callable[[bytes], LogFormat | None]) -> FileReader:
         reader = self._files.get(source.path)
         if reader is None:
             reader = self._files[source.path] = FileReader(
@@ -123,7 +161,7 @@ class RunReader:
                 self.followed.host,
                 source,
                 position=self._positions.get((source.attempt, source.file)),
-                parser=parser,
+                recognise=recognise,
                 deliver=self._deliver,
             )
         return reader
@@ -139,7 +177,8 @@ class RunReader:
         found = self.followed.host.stat(path)
         if found is None or found == self._status_seen:
             return None
-        status = decode_status(self.followed.host.read(path))
+        # A folder that was copied says the old name.
+        status = replace(decode_status(self.followed.host.read(path)), run=self.followed.run_id)
         self._status_seen = found
         return status
 

@@ -8,7 +8,7 @@ import orjson
 
 from verl_lab.domain import wire
 from verl_lab.errors import FormatError
-from verl_lab.stream.formats.base import Parsed
+from verl_lab.stream.formats.base import LogFormat, Parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +55,10 @@ def parse_events(lines: Iterable[tuple[int, bytes]]) -> Parsed:
         if type(origin) is int and 0 <= origin < 2**62:
             found.resumed_from = origin
     return found
+
+
+METRICS = LogFormat(lambda: parse_metrics)
+EVENTS = LogFormat(lambda: parse_events)
 
 
 def _is_header(offset: int, line: bytes, found: Parsed) -> bool:

@@ -1,0 +1,60 @@
+"""Indexing a run anew beside its old rows, which serve until the new ones are complete.
+
+The new rows belong to a run of their own, a *shadow*, so that they are written by the ordinary
+commits. Names and shapes are shared and never change, so nothing that any process remembers goes stale.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select, update
+
+from verl_lab.errors import NotFoundError
+from verl_lab.store import tables
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from verl_lab.store.engine import Database
+
+SHADOW = "~"  # no run id begins so
+
+_DESCRIPTION = ("name", "folder", "host", "kind", "algorithm", "recipe", "state", "total", "attempt", "created")
+_OF_A_RUN = [table for table in tables.metadata.sorted_tables if "run" in table.c]
+
+
+def begin(database: Database, run_id: str) -> str:
+    """Make an empty shadow of a run and return its id; what an earlier, broken-off one left is removed."""
+    c = tables.runs.c
+    with database.write() as connection:
+        row = connection.execute(select(*(c[name] for name in _DESCRIPTION)).where(c.id == run_id)).one_or_none()
+        if row is None:
+            raise NotFoundError.of("run", run_id, connection.scalars(select(c.id)))
+        _remove(connection, SHADOW + run_id)
+        connection.execute(insert(tables.runs).values(id=SHADOW + run_id, **dict(zip(_DESCRIPTION, row, strict=True))))
+    return SHADOW + run_id
+
+
+def finish(database: Database, run_id: str) -> None:
+    """Put the shadow in the place of its run, at once for every reader."""
+    c = tables.runs.c
+    with database.write() as connection:
+        if connection.scalar(select(c.key).where(c.id == SHADOW + run_id)) is None:
+            raise NotFoundError.of("shadow of the run", run_id, ())
+        _remove(connection, run_id)
+        connection.execute(update(tables.runs).where(c.id == SHADOW + run_id).values(id=run_id))
+
+
+def drop(database: Database, run_id: str) -> None:
+    """Remove the shadow of a run."""
+    with database.write() as connection:
+        _remove(connection, SHADOW + run_id)
+
+
+def _remove(connection: Connection, run_id: str) -> None:
+    key = connection.scalar(select(tables.runs.c.key).where(tables.runs.c.id == run_id))
+    if key is not None:
+        for table in _OF_A_RUN:
+            connection.execute(delete(table).where(table.c.run == key))
+        connection.execute(delete(tables.runs).where(tables.runs.c.key == key))
