@@ -17,7 +17,6 @@ Every error says what is wrong in its message and what to do next in ``hint``.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -96,6 +95,8 @@ class StoreError(VerlLabError, RuntimeError):
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Return up to ``count`` of ``known`` that look most like ``name``, best first."""
+    import difflib  # only when something goes wrong: this module is part of what training imports
+
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.5)
     inside = [n for n in names if name and name.lower() in n.lower() and n not in close]

@@ -9,7 +9,6 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,16 +16,6 @@ import pytest
 from verl_lab import Lab
 from verl_lab.domain.run import RunState
 from verl_lab.errors import FormatError, InvalidInputError, NotFoundError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    """Return a lab with a home of its own."""
-    with Lab(tmp_path / "home") as made:
-        yield made
 
 
 def test_attached_log_holds_every_scalar_after_its_first_sync(lab: Lab, recordings: Path) -> None:

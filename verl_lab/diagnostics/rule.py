@@ -109,8 +109,11 @@ class Criterion:
     settings: tuple[Setting, ...] | None = None
 
     def applies_to(self, metric: str) -> bool:
-        """Return whether this is one of its metrics."""
-        return any(fnmatchcase(metric, pattern) if "*" in pattern else metric == pattern for pattern in self.metrics)
+        """Return whether this is one of its metrics; events are no metrics, and must be named."""
+        if metric in self.metrics:
+            return True
+        is_event = metric.startswith("events/")
+        return not is_event and any("*" in pattern and fnmatchcase(metric, pattern) for pattern in self.metrics)
 
 
 @dataclass(frozen=True)

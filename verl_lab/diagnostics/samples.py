@@ -73,7 +73,7 @@ def summarise_samples(
         if score is not None:
             accuracy = _number(row.get("acc"))
             solved = (score if accuracy is None else accuracy) >= _SOLVED
-            groups.setdefault(_group_of(row), []).append((score, solved))
+            groups.setdefault(group_of(row), []).append((score, solved))
     compared = [group for group in groups.values() if len(group) > 1]
     dead = [group for group in compared if len({score for score, _ in group}) == 1]
     solved_groups = sum(all(solved for _, solved in group) for group in dead)
@@ -88,7 +88,8 @@ def summarise_samples(
     )
 
 
-def _group_of(row: Mapping[str, Any]) -> str:
+def group_of(row: Mapping[str, Any]) -> str:
+    """Return what the responses to one prompt share: the prompt's part of the uid, else the prompt itself."""
     uid = row.get("uid")
     if uid is None:
         return str(row.get("input"))

@@ -56,6 +56,7 @@ def finding_of_episode(watch: Watch, episode: Episode) -> Finding:
         value=episode.value,
         threshold=float(f"{episode.bound:.12g}") if math.isfinite(episode.bound) else None,
         cleared_step=None if episode.cleared is None else int(steps[episode.cleared]),
+        title=rule.title,
     )
 
 
@@ -74,4 +75,5 @@ def finding_of_standing(rule: Rule, standing: Standing, facts: RunFacts) -> Find
         source=rule.source,
         value=standing.value,
         threshold=standing.threshold,
+        title=rule.title,
     )

@@ -34,10 +34,14 @@ def last_lines(host: Host, path: str, count: int | None) -> str:
     return b"".join(tail.splitlines(keepends=True)[-count:]).decode(errors="replace")
 
 
-def read_samples(
-    host: Host, attempts: Sequence[AttemptLayout[Path]], step: int | None, kind: str
-) -> list[dict[str, Any]]:
-    """Return verl's dumped samples of one step; the newest attempt that has the step counts."""
+def attempts(host: Host, layout: RunLayout[Path]) -> list[AttemptLayout[Path]]:
+    """Return the attempts that a run folder holds, oldest first."""
+    names = host.list_folder(str(layout.attempts))
+    return [layout.attempt(n) for n in sorted(int(x) for x in names if x.isdecimal())]
+
+
+def sample_files(host: Host, attempts: Sequence[AttemptLayout[Path]], kind: str) -> dict[int, Path]:
+    """Return verl's files of dumped samples by step; the newest attempt that has a step counts."""
     if kind not in _SAMPLE_KINDS:
         raise InvalidInputError(f"kind: {kind!r} is no kind of sample.", f"It is one of {', '.join(_SAMPLE_KINDS)}.")
     found: dict[int, Path] = {}
@@ -47,14 +51,32 @@ def read_samples(
             stem = name.removesuffix(".jsonl")
             if name.endswith(".jsonl") and stem.isdecimal():
                 found[int(stem)] = folder / name
+    return dict(sorted(found.items()))
+
+
+def read_samples(
+    host: Host, attempts: Sequence[AttemptLayout[Path]], step: int | None, kind: str
+) -> list[dict[str, Any]]:
+    """Return verl's dumped samples of one step; the newest attempt that has the step counts."""
+    found = sample_files(host, attempts, kind)
     if not found:
         raise NotFoundError(f"The run has dumped no {kind} samples.", "They come with the first validation or rollout.")
     wanted = max(found) if step is None else step
     if wanted not in found:
-        steps = ", ".join(str(s) for s in sorted(found))
+        steps = ", ".join(map(str, found))
         raise NotFoundError(f"There are no {kind} samples of step {wanted}.", f"There are some of steps {steps}.")
-    lines = host.read(str(found[wanted])).splitlines()
-    return [_sample(line) for line in lines if line.strip()]
+    return read_sample_file(host, found[wanted])
+
+
+def read_sample_file(host: Host, path: Path) -> list[dict[str, Any]]:
+    """Return the samples in one of verl's files.
+
+    Raises
+    ------
+    ValueError
+        A line is no JSON: the file was cut, or is being written.
+    """
+    return [_sample(line) for line in host.read(str(path)).splitlines() if line.strip()]
 
 
 def model_path(host: Host, layout: RunLayout[Path], step: int | None) -> str:

@@ -10,26 +10,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from verl_lab.diagnostics import resolve_thresholds
 from verl_lab.domain.run import RunState, new_run_id
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import InvalidInputError, NotFoundError
-from verl_lab.lab.run import PlannedRun, Run
+from verl_lab.lab.backtest import Backtest, backtest
+from verl_lab.lab.checks import alerts_of_lab, hand_over, render_checked
+from verl_lab.lab.diagnosis import Diagnoses, live, report
+from verl_lab.lab.planned import PlannedRun
+from verl_lab.lab.report import RunReports
+from verl_lab.lab.run import Run
 from verl_lab.launch.launcher import Launcher, LaunchSpec
 from verl_lab.recipes.catalog import Catalog
-from verl_lab.recipes.render import render
 from verl_lab.settings import Settings
 from verl_lab.store import RunRow, Store
-from verl_lab.stream import Feed, FollowedRun, Reader, attached_run_id, detect_source
+from verl_lab.stream import Feed, FollowedRun, Reader, Reindexed, attached_run_id, find_logs, rebuild
 from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from typing_extensions import Self
 
     from verl_lab.domain.recipe import Recipe
-    from verl_lab.widgets.panel import Panel
+    from verl_lab.stream import Log
+    from verl_lab.widgets.live import LiveWidget
 
 
 class Lab:
@@ -54,7 +60,8 @@ class Lab:
         self.feed = Feed()
         self.reader = Reader(self.store, self.feed)
         self.launcher = Launcher(self.host, str(self.settings.runs_root), python=sys.executable)
-        self.panels: WeakSet[Panel] = WeakSet()
+        self.panels: WeakSet[LiveWidget] = WeakSet()
+        self.diagnoses = Diagnoses(self)
         self._lock = threading.Lock()
         self._closed = False
 
@@ -75,6 +82,7 @@ class Lab:
             self._closed = True
         for panel in list(self.panels):
             panel.end()
+        self.diagnoses.close()
         self.reader.close()
         self.store.close()
 
@@ -120,7 +128,8 @@ class Lab:
         if name is not None and self.store.runs.get(name) is not None:
             return self.run(name)
         chosen = self.recipes().get(recipe) if isinstance(recipe, str) else recipe
-        rendered = render(chosen, overrides)
+        rendered = render_checked(chosen, overrides)
+        alerts = alerts_of_lab(self.settings.home)
         run_id = new_run_id(name or chosen.name)
         layout = RunLayout(self.settings.runs_root / run_id)
         if dry_run:
@@ -143,6 +152,8 @@ class Lab:
                 "parent": None,
             },
         )
+        # First, so that no run exists without them.
+        hand_over(self.host, str(layout.folder), rendered.recipe, alerts)
         folder = self.launcher.create(spec)
         self._register(run_id, folder)
         self.launcher.start(run_id)
@@ -186,7 +197,8 @@ class Lab:
         Parameters
         ----------
         path
-            The file of verl's ``file`` logger, a console log, or a run folder.
+            The file of verl's ``file`` logger, a console log, a TensorBoard event file or the folder of
+            some, a run folder, or a folder with one of these somewhere in it.
 
         Returns
         -------
@@ -199,22 +211,36 @@ class Lab:
             There is nothing at ``path``.
         FormatError
             It is none of these.
+        InvalidInputError
+            It is a folder of several logs: ``attach_all`` takes them all.
         """
-        place = str(Path(path).expanduser().absolute())
-        if self.host.stat(place) is None:
-            raise NotFoundError(f"path: there is nothing at {place}.", "Give a verl log or a run folder.")
-        source = detect_source(self.host, place)
-        if source == "run":
-            folder = Path(place)
-            self._register(folder.name, place)
+        logs = self._logs(path)
+        if len(logs) > 1:
+            named = ", ".join(log.path for log in logs[:5]) + (" …" if len(logs) > 5 else "")  # noqa: PLR2004  as above
+            raise InvalidInputError(
+                f"path: {path} holds {len(logs)} logs.", f"Give one of them, or lab.attach_all() for all: {named}"
+            )
+        return self._attach(logs[0])
+
+    def attach_all(self, path: str | os.PathLike[str]) -> list[Run]:
+        """Watch every log in a folder and the folders below it, as ``attach`` does one; by path."""
+        return [self._attach(log) for log in self._logs(path)]
+
+    def _logs(self, path: str | os.PathLike[str]) -> list[Log]:
+        return find_logs(self.host, str(Path(path).expanduser().absolute()))
+
+    def _attach(self, log: Log) -> Run:
+        if log.format == "run":
+            folder = Path(log.path)
+            self._register(folder.name, log.path)
             return self.run(folder.name)
-        run_id = attached_run_id(place)
+        run_id = attached_run_id(log.path)
         if self.store.runs.get(run_id) is None:
             self.store.runs.upsert(
                 RunRow(
                     id=run_id,
-                    name=Path(place).name,
-                    folder=place,
+                    name=Path(log.path).name,
+                    folder=log.path,
                     host=self.host.name,
                     kind="attached",
                     state=RunState.ATTACHED.value,
@@ -222,6 +248,81 @@ class Lab:
                 )
             )
         return self.run(run_id)
+
+    def reindex(self) -> Reindexed:
+        """Build the index anew from what the runs wrote: run folders, and attached logs where they still are.
+
+        One run after the other: its old rows serve until its new ones are complete, and training,
+        readers and other notebooks go on meanwhile.
+
+        Returns
+        -------
+        Reindexed
+            ``rebuilt``: the ids of the runs read anew. ``kept``: by id, why the others were left as
+            they were, such as a folder that is gone.
+        """
+        self._discover()
+        done = Reindexed()
+        for row in self.store.runs.list():
+            if row.kind == "run" and self.host.stat(str(RunLayout(Path(row.folder)).record)) is not None:
+                self._register(row.id, row.folder)
+            rebuild(self.store, FollowedRun(row.id, self.host, row.folder, row.kind), done)
+        return done
+
+    def diagnose(
+        self, run: Run | str | None = None, *, step: int | None = None, thresholds: Mapping[str, Any] | None = None
+    ) -> RunReports:
+        """Say how healthy runs are, what is wrong with them, and what cannot be judged.
+
+        Parameters
+        ----------
+        run
+            A run, its id, prefix or name; None for all that are live, attached logs that were
+            written to in the last ten minutes among them.
+        step
+            As it stood at this step; None for now.
+        thresholds
+            Changes to the rules' parameters for this call, by rule id; None takes those of each
+            run's recipe.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        InvalidInputError
+            The thresholds are not acceptable.
+        """
+        resolve_thresholds(thresholds)
+        chosen = live(self) if run is None else [self.run(run) if isinstance(run, str) else run]
+        return RunReports(report(self, one, step, thresholds) for one in chosen)
+
+    def backtest(
+        self,
+        rules: Sequence[str] | None = None,
+        runs: Sequence[Run | str] | None = None,
+        thresholds: Mapping[str, Any] | None = None,
+    ) -> Backtest:
+        """Say what rules would have done on past runs: when they fire, what a stop saves, false alarms.
+
+        Parameters
+        ----------
+        rules
+            Rule ids; all rules by default.
+        runs
+            Runs, or ids, prefixes or names; all runs of this lab by default.
+        thresholds
+            Changes to the rules' parameters, by rule id; None takes those of each run's recipe.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such rule or run.
+        InvalidInputError
+            The thresholds are not acceptable.
+        """
+        resolve_thresholds(thresholds)
+        chosen = self.runs() if runs is None else [self.run(one) if isinstance(one, str) else one for one in runs]
+        return backtest(self, chosen, rules, thresholds)
 
     def follow(self, row: RunRow) -> None:
         """Let the background reader keep the store up to date with a run."""

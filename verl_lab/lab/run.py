@@ -11,6 +11,7 @@ from verl_lab.domain.run import RunState, Status
 from verl_lab.domain.wire import AttemptLayout, RunLayout
 from verl_lab.errors import InvalidInputError, NotFoundError
 from verl_lab.lab import files
+from verl_lab.store import of_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from verl_lab.domain.finding import Finding, Health
     from verl_lab.domain.wire import EventRecord
     from verl_lab.lab.lab import Lab
-    from verl_lab.recipes.render import Rendered
     from verl_lab.store import RunRow
     from verl_lab.widgets.panel import Panel
+    from verl_lab.widgets.source import PanelSource, Player
 
 _POLL_S = 0.25
 _STALE_S = 5.0  # the supervisor beats every second: after this long, ask whether it still lives
@@ -125,7 +127,8 @@ class Run:
 
     def sync(self) -> Run:
         """Read everything the run has written up to now into the index."""
-        self.follow()
+        if not self._lab.reader.is_following(self.id):
+            self.follow()
         self._lab.reader.sync(self.id)
         return self
 
@@ -178,6 +181,7 @@ class Run:
         steps : int64 array, shape (n,)
             Increasing. After a resume the newest attempt's value of a step counts.
         values : float64 array, shape (n,)
+            Both are read-only: copy them to change them.
 
         Raises
         ------
@@ -185,10 +189,71 @@ class Run:
             The run logs no such metric; the nearest are named.
         """
         self.sync()
-        known = self._lab.store.metrics.names(self.id)
-        if name not in known:
-            raise NotFoundError.of("metric", name, known, f"{self.id} logs {len(known)} metrics.")
-        return self._lab.store.metrics.read(self.id, name, start_step, end_step)
+        found = self._lab.store.metrics.read(self.id, name, start_step, end_step)
+        if not len(found[0]):
+            known = self._lab.store.metrics.names(self.id)
+            if name not in known:
+                raise NotFoundError.of("metric", name, known, f"{self.id} logs {len(known)} metrics.")
+        return found
+
+    def frame(
+        self,
+        names: str | Sequence[str] | None = None,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        points: int | None = None,
+        kind: str = "pandas",
+    ) -> Any:
+        """Return one or many metrics as a table, one row a step.
+
+        Parameters
+        ----------
+        names
+            Metrics' keys in verl's log; all of them by default.
+        start_step, end_step
+            First and last step wanted, both included.
+        points
+            About how many rows to keep, at least 8: those of minima, maxima and gaps. None keeps all.
+        kind
+            ``"pandas"`` (a DataFrame over the steps), ``"arrow"`` (a pyarrow Table) or ``"numpy"`` (a
+            dictionary of arrays, ``"step"`` among them). Where a metric was not logged it is NaN; in
+            Arrow it is null.
+
+        Raises
+        ------
+        NotFoundError
+            The run logs no such metric; the nearest are named.
+        InvalidInputError
+            ``points`` or ``kind`` is none.
+        EnvironmentMismatchError
+            pandas or pyarrow is not installed.
+        """
+        known = self.metric_names()
+        chosen = known if names is None else [names] if isinstance(names, str) else list(names)
+        for name in chosen:
+            if name not in known:
+                raise NotFoundError.of("metric", name, known, f"{self.id} logs {len(known)} metrics.")
+        return self._lab.store.metrics.frame(self.id, chosen, start_step, end_step, points).to(kind)
+
+    def event_frame(
+        self,
+        name: str | None = None,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        kind: str = "pandas",
+    ) -> Any:
+        """Return events as a table, oldest first: attempt, source, seq, time, kind, step and data.
+
+        Parameters
+        ----------
+        name
+            Only events of this kind, such as ``"checkpoint_saved"``.
+        start_step, end_step, kind
+            As for ``frame``; with a range of steps, events without a step are left out.
+        """
+        self.sync()
+        found = self._lab.store.events.read(self.id, name, start_step=start_step, end_step=end_step)
+        return of_events(found).to(kind)
 
     def events(self) -> list[EventRecord]:
         """Return what happened to the run besides steps, oldest first."""
@@ -224,6 +289,24 @@ class Run:
         """
         self._refuse_attached("samples")
         return files.read_samples(self._lab.host, self._attempts(), step, kind)
+
+    def findings(self, step: int | None = None) -> list[Finding]:
+        """Return what is wrong with the run: what is active first, then by severity and age.
+
+        Parameters
+        ----------
+        step
+            As it stood at this step; None for now.
+        """
+        return self._lab.diagnoses.of(self).ask(lambda diagnosis: list(diagnosis.findings(step)))
+
+    def health(self, step: int | None = None) -> Health:
+        """Return the score from 0 to 100 with what it is made of; ``step`` as for ``findings``."""
+        return self._lab.diagnoses.of(self).ask(lambda diagnosis: diagnosis.health(step))
+
+    def not_applicable(self) -> dict[str, str]:
+        """Return the rules that say nothing about this run, each with the reason."""
+        return self._lab.diagnoses.of(self).ask(lambda diagnosis: diagnosis.not_applicable())
 
     def model_path(self, step: int | None = None) -> str:
         """Return the folder of a checkpoint's weights in Hugging Face form, for the next stage's model path.
@@ -276,25 +359,35 @@ class Run:
         metrics
             Which metrics to draw; by default the ones that say most about the run.
         """
-        from IPython.core.getipython import get_ipython
-
         from verl_lab.lab.view import RunView
-        from verl_lab.widgets.panel import Panel, show
 
-        known = self.metric_names() if metrics else []
-        for name in metrics:
-            if name not in known:
-                raise NotFoundError.of("metric", name, known)
-        shell = get_ipython()
-        self._shown_in = shell.execution_count if shell is not None else None
-        panel = Panel(RunView(self._lab, self), metrics=metrics)
-        self._lab.panels.add(panel)
-        show(panel)
+        return self._show(RunView(self._lab, self), metrics)
+
+    def replay(
+        self,
+        metrics: Sequence[str] = (),
+        *,
+        speed: float = 1.0,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> Panel:
+        """Show the run again as it was, from step ``start`` to ``end``: see ``lab.replay.Replay``."""
+        from verl_lab.lab.replay import Replay
+        from verl_lab.lab.view import RunView
+
+        replay = Replay(RunView(self._lab, self), speed=speed, start=start, end=end)
+        panel = self._show(replay, metrics, player=replay)
+        replay.play()
         return panel
 
+    def _show(self, source: PanelSource, metrics: Sequence[str], player: Player | None = None) -> Panel:
+        from verl_lab.lab.showing import present_cell, show_panel
+
+        self._shown_in = present_cell()
+        return show_panel(self._lab, source, metrics, self.metric_names() if metrics else [], player)
+
     def _attempts(self) -> list[AttemptLayout[Path]]:
-        names = self._lab.host.list_folder(str(self.layout.attempts))
-        return [self.layout.attempt(n) for n in sorted(int(x) for x in names if x.isdecimal())]
+        return files.attempts(self._lab.host, self.layout)
 
     def _attempt(self) -> AttemptLayout[Path]:
         return (self._attempts() or [self.layout.attempt(1)])[-1]
@@ -304,47 +397,3 @@ class Run:
             raise InvalidInputError(
                 f"{what}: {self.id} is a log that something else writes.", "Only a run started here has one."
             )
-
-
-class PlannedRun(Run):
-    """What ``lab.train(..., dry_run=True)`` gives: checked and resolved, but neither written nor started."""
-
-    def __init__(self, lab: Lab, run_id: str, folder: str, name: str, rendered: Rendered) -> None:
-        super().__init__(lab, run_id, folder)
-        self._name = name
-        self.rendered = rendered
-
-    def __repr__(self) -> str:
-        return f"PlannedRun({self._name!r}: checked, not started)"
-
-    def _ipython_display_(self) -> None:
-        print(f"{self!r}\n\n{self.command}")
-
-    @property
-    def row(self) -> RunRow:
-        """A planned run has no entry in the index."""
-        raise InvalidInputError(f"{self._name} was only planned (dry run).", "Launch it without dry_run to use it.")
-
-    @property
-    def name(self) -> str:
-        """What the user called it."""
-        return self._name
-
-    @property
-    def is_attached(self) -> bool:
-        """A planned run would be ours."""
-        return False
-
-    def status(self) -> Status:
-        """Return ``created``: nothing runs."""
-        return Status(self.id, attempt=0, state=RunState.CREATED, total=self.rendered.total_steps)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """verl's resolved configuration, as nested dictionaries."""
-        return yaml.safe_load(self.rendered.config_yaml)
-
-    @property
-    def command(self) -> str:
-        """The command that would run."""
-        return self.rendered.command

@@ -5,32 +5,104 @@ from __future__ import annotations
 import statistics
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from verl_lab.diagnostics.samples import group_of
 from verl_lab.domain.run import RunState
-from verl_lab.widgets.source import PanelHeader
+from verl_lab.errors import NotFoundError
+from verl_lab.lab import files
+from verl_lab.widgets.source import PanelHeader, Sample, SampleGroup, SampleSheet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from verl_lab.domain.finding import Finding, Health
     from verl_lab.lab.lab import Lab
     from verl_lab.lab.run import Run
     from verl_lab.stream import RunUpdate
+    from verl_lab.widgets.source import Curves
+
+    Points = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 _PACE_STEPS = 20
+_ATTEMPT = "attempt "
+# verl logs these at every step; validation comes at steps of its own, before the first one too.
+_EVERY_STEP = ("training/global_step", "train/loss", "critic/score/mean", "actor/grad_norm")
+_VALIDATION = ("val-core/", "val/", "val-aux/")
 
 
-class RunView:
-    """A run as the panel's source: its header, its series, and word of every change."""
+class RunCurves:
+    """A run's metrics, read from the index."""
+
+    def __init__(self, lab: Lab, run_id: str) -> None:
+        self._metrics = lab.store.metrics
+        self._id = run_id
+
+    def metric_names(self) -> list[str]:
+        """Return the names of all metrics there are now."""
+        return self._metrics.names(self._id)
+
+    def series(self, name: str) -> Points:
+        """Return one metric; empty if it is not logged yet."""
+        return self._metrics.read(self._id, name)
+
+    def pulse(self) -> Points:
+        """Return the steps that were logged and their times in seconds, NaN where the log has none."""
+        names = self.metric_names()
+        found = [name for name in _EVERY_STEP if name in names][:1] or names[:1]
+        found += [name for name in names if name.startswith(_VALIDATION)][:1]
+        read = [self._metrics.series(self._id, name) for name in found]
+        if not read:
+            return np.empty(0, np.int64), np.empty(0)
+        steps, places = np.unique(np.concatenate([one.steps for one in read]), return_index=True)
+        return steps, np.concatenate([one.times for one in read])[places]
+
+    def clock(self) -> Points:
+        """Return the steps whose time is known, and their times."""
+        steps, times = self.pulse()
+        known = np.isfinite(times)
+        return steps[known], times[known]
+
+
+class AttemptCurves:
+    """One attempt's metrics as it logged them, those that a later attempt masks included."""
+
+    def __init__(self, lab: Lab, run_id: str, attempt: int) -> None:
+        self._metrics = lab.store.metrics
+        self._id = run_id
+        self._attempt = attempt
+
+    def metric_names(self) -> list[str]:
+        """Return the names of the run's metrics."""
+        return self._metrics.names(self._id)
+
+    def series(self, name: str) -> Points:
+        """Return one metric of this attempt."""
+        found = self._metrics.of_attempt(self._id, name, self._attempt)
+        return found.steps, found.values
+
+    def clock(self) -> Points:
+        """Return the steps whose time is known, and their times."""
+        names = self.metric_names()
+        name = next((name for name in _EVERY_STEP if name in names), names[0] if names else "")
+        found = self._metrics.of_attempt(self._id, name, self._attempt)
+        known = np.isfinite(found.times)
+        return found.steps[known], found.times[known]
+
+
+class RunView(RunCurves):
+    """A run as the panel's source: everything it shows, and word of every change."""
 
     def __init__(self, lab: Lab, run: Run) -> None:
+        super().__init__(lab, run.id)
         self._lab = lab
         self._run = run
         self._notice: str | None = None
+        self._beside: dict[str, Curves] = {}
         row = run.row
         self._name = row.name
         self._recipe = row.recipe
@@ -60,16 +132,6 @@ class RunView:
             notice=self._notice,
         )
 
-    def metric_names(self) -> list[str]:
-        """Return the names of all metrics there are now."""
-        return self._lab.store.metrics.names(self._run.id)
-
-    def series(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return one metric; empty if it is not logged yet."""
-        if name not in self.metric_names():
-            return np.empty(0, np.int64), np.empty(0, np.float64)
-        return self._lab.store.metrics.read(self._run.id, name)
-
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call ``changed`` after each change, from the reader's thread; returns what ends it."""
 
@@ -78,6 +140,64 @@ class RunView:
             changed()
 
         return self._lab.feed.subscribe(heard, self._run.id).close
+
+    def findings(self, step: int | None = None) -> Sequence[Finding]:
+        """Return what is wrong with the run, as of ``step``."""
+        return self._run.findings(step)
+
+    def health(self, step: int | None = None) -> Health:
+        """Return the health score, as of ``step``."""
+        return self._run.health(step)
+
+    def not_applicable(self) -> Mapping[str, str]:
+        """Return the rules that say nothing about this run, and why."""
+        return self._run.not_applicable()
+
+    def samples(self, step: int | None, kind: str) -> SampleSheet:
+        """Return the samples verl dumped at one step, those of one prompt together."""
+        if self._run.is_attached:
+            raise NotFoundError("This is a log that something else writes.", "Samples are found for runs started here.")
+        attempts = files.attempts(self._lab.host, self._run.layout)
+        steps = {name: list(files.sample_files(self._lab.host, attempts, name)) for name in ("validation", "rollout")}
+        rows = self._run.samples(step, kind)
+        wanted = max(steps[kind]) if step is None else step
+        return SampleSheet(kind, wanted, steps, _grouped(rows))
+
+    def log(self, tail: int) -> str:
+        """Return the last lines that training printed."""
+        return self._run.logs(tail)
+
+    def config(self) -> Mapping[str, Any]:
+        """Return verl's resolved configuration; empty for an attached log."""
+        return self._run.config
+
+    def others(self) -> Mapping[str, str]:
+        """Return this run's attempts, if there are several, and all other runs, newest first."""
+        found: dict[str, str] = {}
+        if not self._run.is_attached:
+            attempts = files.attempts(self._lab.host, self._run.layout)
+            if len(attempts) > 1:
+                found = {f"{_ATTEMPT}{a.folder.name}": f"attempt {a.folder.name} of this run" for a in attempts}
+        rows = [row for row in self._lab.store.runs.list() if row.id != self._run.id]
+        return found | {row.id: f"{row.name} · {row.id}" for row in rows}
+
+    def other(self, other_id: str) -> Curves:
+        """Return the curves of another run, kept up to date from now on, or of an attempt."""
+        if other_id not in self._beside:
+            if other_id.startswith(_ATTEMPT):
+                number = int(other_id.removeprefix(_ATTEMPT))
+                self._beside[other_id] = AttemptCurves(self._lab, self._run.id, number)
+            else:
+                self._beside[other_id] = RunCurves(self._lab, self._lab.run(other_id).sync().id)
+        return self._beside[other_id]
+
+    def sync(self) -> None:
+        """Read everything the run has written up to now."""
+        self._run.sync()
+
+    def diagnose(self) -> None:
+        """Judge the run anew, from its beginning."""
+        self._lab.diagnoses.forget(self._run.id)
 
     def stop(self) -> None:
         """Stop the run; asked again, at once."""
@@ -94,3 +214,23 @@ class RunView:
         times = self._lab.store.metrics.times(self._run.id, last=_PACE_STEPS)
         gaps = [b - a for a, b in pairwise(times) if b > a]
         return statistics.median(gaps) * max(0, total - step) if gaps else None
+
+
+def _grouped(rows: Sequence[Mapping[str, Any]]) -> tuple[SampleGroup, ...]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(group_of(row), []).append(row)
+    return tuple(
+        SampleGroup(str(members[0].get("input", "")), tuple(_sample(row) for row in members))
+        for members in groups.values()
+    )
+
+
+def _sample(row: Mapping[str, Any]) -> Sample:
+    score, expected = row.get("score"), row.get("gts")
+    is_number = isinstance(score, int | float) and np.isfinite(score)
+    return Sample(
+        response=str(row.get("output", "")),
+        score=float(score) if is_number and score is not None else None,
+        expected=None if expected is None else str(expected),
+    )

@@ -265,6 +265,7 @@ class Supervision:
         self.status = status
         self.is_parent = is_parent
         self.exit_code: int | None = None
+        self.critical: str | None = None  # the finding for which the trainer says that the run has failed
         self.seq = sum(1 for event in _events(self.folder) if event.get("source") == "supervisor")
         self.beat_at = 0.0
         self.deadline: float | None = None  # monotonic; None while nobody has asked to stop
@@ -345,6 +346,10 @@ class Supervision:
                     self.status[name] = progress[name]
             if isinstance(progress.get("phase"), str):
                 self.status["phase"] = progress["phase"]
+            # A finding that marks the run as failed is its reason from then on, though it goes on.
+            critical = progress.get("critical")
+            self.critical = critical if isinstance(critical, str) else None
+            self.status["reason"] = self.critical and self.critical[:_REASON_LONGEST]
         if self.status["state"] == "starting" and self.status["phase"] not in PREPARING:
             self.status["state"] = "running"
 
@@ -418,13 +423,28 @@ class Supervision:
         return written == len(line)
 
     def _verdict(self) -> tuple[str, str | None]:
-        """Say what the attempt came to, and why."""
-        step, total, code = self.status["step"], self.status["total"], self.exit_code
+        """Say what the attempt came to, and why; what the trainer marked as failed is."""
+        state, reason = self._outcome()
+        if self.critical is None or state == "lost":
+            return state, reason
+        if state == "failed":
+            return state, f"{reason} Before that: {self.critical}"
+        return "failed", self.critical if reason is None else f"{self.critical} {reason}"
+
+    def _outcome(self) -> tuple[str, str | None]:
+        """Say how training ended, and why."""
+        total, code = self.status["total"], self.exit_code
         events = {str(event.get("kind")): event for event in _events(self.folder)}
         end = _data(events, "train_end").get("state")
+        told = events.get("train_end", {}).get("step")
+        step = max((at for at in (self.status["step"], told) if isinstance(at, int)), default=None)
         where = f"at step {step} of {total or 'an unknown number'}" if step else "before its first step"
-        reached = isinstance(step, int) and isinstance(total, int) and 0 < total <= step
-        if code == 0 and (end == "completed" or (end is None and reached)):
+        if isinstance(total, int) and total > 0 and step is not None:
+            # A trainer that thinks it is done may still have ended early.
+            is_done = step >= total and end in ("completed", None)
+        else:
+            is_done = end == "completed"
+        if code == 0 and is_done:
             return "completed", None
         if self.signals_sent:
             return "stopped", f"Ended by {self.signals_sent[-1]} {where}, as asked."

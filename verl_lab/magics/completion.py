@@ -12,6 +12,7 @@ from IPython.core.completer import (
     context_matcher,  # pyright: ignore[reportUnknownVariableType]
 )
 
+from verl_lab.diagnostics import RULES
 from verl_lab.errors import VerlLabError
 from verl_lab.recipes.schema import schema_of
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from verl_lab.magics.family import VerlMagics
 
-_RUN_FIRST = ("verl_stop", "verl_resume", "verl_logs", "verl_watch")
+_RUN_FIRST = ("verl_stop", "verl_resume", "verl_logs", "verl_watch", "verl_health", "verl_diagnose")
+_RUNS = ("verl_compare",)
 _MOST = 200
 
 
@@ -58,13 +60,15 @@ class Completion:
             return None
         if word.startswith("-"):
             offered = [flag for flag in parser.flags if flag.startswith("--")]
-        elif option == "--set":
+        elif magic == "verl_backtest" and option is None:
+            offered = [rule.id for rule in RULES]
+        elif magic == "verl_train" and option == "--set":
             return None if "=" in word else self._keys(first, word)
         elif option == "--metrics" and first:
             offered = self._magics.lab.run(first).metric_names()
         elif not before and magic in ("verl_train", "verl_recipes"):
             offered = self._magics.lab.recipes().names()
-        elif not before and magic in _RUN_FIRST and "/" not in word:
+        elif (magic in _RUNS or (not before and magic in _RUN_FIRST)) and option is None and "/" not in word:
             runs = self._magics.lab.runs()
             offered = [r.id for r in runs] + sorted({r.name for r in runs})
         return None if offered is None else [name for name in offered if name.startswith(word)]

@@ -9,7 +9,7 @@ import yaml
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 
 from verl_lab.lab import Lab
-from verl_lab.magics.line import MagicError, argument, arguments
+from verl_lab.magics.line import MagicError, argument, arguments, thresholds_of
 from verl_lab.magics.progress import wait_with_progress
 from verl_lab.magics.tables import RecipeTable, RunTable
 from verl_lab.recipes.overrides import overrides_of_text
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from verl_lab.environments.verify import Report
     from verl_lab.errors import VerlLabError
     from verl_lab.lab import Run
+    from verl_lab.lab.backtest import Backtest
+    from verl_lab.lab.report import RunReport, RunReports
 
 _RUN = argument("run", metavar="RUN", help="run id, the beginning of one, or a run's name")
 _OPTIONAL_RUN = argument("run", metavar="RUN", nargs="?", help="run id, its beginning, or a name; default: the newest")
@@ -74,12 +76,39 @@ class VerlMagics(Magics):
         "a run folder.",
         argument("run", metavar="RUN|PATH", nargs="?", help="id, its beginning, name, or path; default: the newest"),
         argument("--metrics", nargs="+", default=[], metavar="METRIC", help="what to draw; default: what says most"),
+        argument("--replay", action="store_true", help="show it again as it was, from its beginning"),
+        argument("--speed", type=float, metavar="X", help="replay so many times faster: 0.1 to 100 (default: 1)"),
+        argument("--start", type=int, metavar="N", help="replay from this step"),
+        argument("--end", type=int, metavar="N", help="replay to this step"),
         _WAIT,
     )
     def verl_watch(self, args: argparse.Namespace) -> Run:
-        """Watch a run."""
+        """Watch a run, or replay it."""
+        given = [name for name in ("speed", "start", "end") if getattr(args, name) is not None]
+        if given and not args.replay:
+            raise MagicError(f"--{given[0]} is for a replay: add --replay.")
+        if args.replay and args.wait:
+            raise MagicError("--wait waits for a run; a replay is not waited for. Leave one of them out.")
         run = self._find_or_attach(args.run)
-        return self._show(run, metrics=args.metrics, wait=args.wait)
+        if not args.replay:
+            return self._show(run, metrics=args.metrics, wait=args.wait)
+        run.replay(args.metrics, speed=1.0 if args.speed is None else args.speed, start=args.start, end=args.end)
+        return run
+
+    @line_magic
+    @arguments(
+        "verl_compare",
+        "Compare runs: their curves in the same charts, their last and best values, and what differs in their\n"
+        "configuration.",
+        argument("runs", metavar="RUN|PATH", nargs="+", help="two to seven: ids, their beginnings, names, or paths"),
+        argument("--metrics", nargs="+", default=[], metavar="METRIC", help="what to draw; default: what says most"),
+    )
+    def verl_compare(self, args: argparse.Namespace) -> None:
+        """Compare runs."""
+        from verl_lab.lab.compare import compare
+        from verl_lab.widgets.live import show
+
+        show(compare(self.lab, [self._find_or_attach(named) for named in args.runs], args.metrics))
 
     @line_magic
     @arguments("verl_runs", "List the runs, newest first.", argument("--all", action="store_true", help="more than 20"))
@@ -120,6 +149,39 @@ class VerlMagics(Magics):
     def verl_logs(self, args: argparse.Namespace) -> None:
         """Print a run's log."""
         print(self._find_or_attach(args.run).logs(tail=args.tail), end="")
+
+    @line_magic
+    @arguments(
+        "verl_health",
+        "Show a run's health from 0 to 100, what it is made of, and what is wrong, with evidence and advice.",
+        argument("run", metavar="RUN|PATH", nargs="?", help="id, its beginning, name, or path; default: the newest"),
+        argument("--step", type=int, metavar="N", help="as it stood at this step; default: now"),
+    )
+    def verl_health(self, args: argparse.Namespace) -> RunReport:
+        """Show a run's health."""
+        return self.lab.diagnose(self._find_or_attach(args.run), step=args.step)[0]
+
+    @line_magic
+    @arguments(
+        "verl_diagnose",
+        "Read what runs have written up to now, and show their health: one run's, or that of all that are live.",
+        argument("run", metavar="RUN|PATH", nargs="?", help="id, its beginning, name, or path; default: all live runs"),
+    )
+    def verl_diagnose(self, args: argparse.Namespace) -> RunReports:
+        """Diagnose one run, or all that are live."""
+        return self.lab.diagnose(None if args.run is None else self._find_or_attach(args.run))
+
+    @line_magic
+    @arguments(
+        "verl_backtest",
+        "Show what rules would have done on past runs: when they fire, what a stop saves, and false alarms.",
+        argument("rule", metavar="RULE", nargs="*", help="rule ids; default: all rules"),
+        argument("--runs", metavar="RUN", nargs="+", help="ids, their beginnings, or names; default: all runs"),
+        argument("--set", metavar="RULE.PARAMETER=VALUE", nargs="+", default=[], help="thresholds to try"),
+    )
+    def verl_backtest(self, args: argparse.Namespace) -> Backtest:
+        """Try rules on past runs."""
+        return self.lab.backtest(args.rule or None, args.runs, thresholds_of(args.set))
 
     @line_magic
     @arguments(

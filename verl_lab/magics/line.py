@@ -79,6 +79,22 @@ def argument(*flags: str, **options: Any) -> tuple[tuple[str, ...], dict[str, An
     return flags, options
 
 
+def thresholds_of(words: list[str]) -> dict[str, dict[str, Any]] | None:
+    """Return thresholds from words like ``kl-explosion.threshold=2``; None without any."""
+    found: dict[str, dict[str, Any]] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        rule, dot, parameter = name.rpartition(".")
+        if not (equals and dot and rule and parameter):
+            raise MagicError(f"{word!r} is no threshold. Write it as kl-explosion.threshold=2.")
+        try:
+            value: Any = {"true": True, "false": False}.get(text.lower())
+            found.setdefault(rule, {})[parameter] = float(text) if value is None else value
+        except ValueError:
+            raise MagicError(f"{word!r}: {text!r} is neither a number nor true or false.") from None
+    return found or None
+
+
 def _split(line: str) -> list[str]:
     try:
         return shlex.split(line)

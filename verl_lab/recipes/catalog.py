@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from verl_lab.domain.recipe import DataFiles, Recipe, Resources, Reward
+from verl_lab.domain.recipe import Alerts, Checks, DataFiles, Recipe, Resources, Reward
 from verl_lab.errors import InvalidInputError, NotFoundError, nearest
 from verl_lab.recipes.overrides import flatten
 from verl_lab.recipes.paths import locate, locate_model
@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-_PARTS: Mapping[str, type[BaseModel]] = {"data": DataFiles, "reward": Reward, "resources": Resources}
+_PARTS: Mapping[str, type[BaseModel]] = {
+    "data": DataFiles,
+    "reward": Reward,
+    "resources": Resources,
+    "checks": Checks,
+    "alerts": Alerts,
+}
+# How many levels of a field are merged; checks go down to the parameters of each rule.
+_MERGED_LEVELS = {**dict.fromkeys((*_PARTS, "parameters"), 1), "checks": 3}
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -132,11 +140,18 @@ def _shaped(raw: dict[str, Any], file: Path) -> dict[str, Any]:
 def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Merge two raw recipes: parts and parameters by their fields, all else as a whole."""
     merged = below | above
-    for part in (*_PARTS, "parameters"):
-        lower, upper = below.get(part), above.get(part)
-        if isinstance(lower, dict) and isinstance(upper, dict):
-            merged[part] = {**cast("dict[str, Any]", lower), **cast("dict[str, Any]", upper)}
+    for part, levels in _MERGED_LEVELS.items():
+        if part in below and part in above:
+            merged[part] = _merge_levels(below[part], above[part], levels)
     return merged
+
+
+def _merge_levels(lower: object, upper: object, levels: int) -> Any:
+    if levels == 0 or not isinstance(lower, dict) or not isinstance(upper, dict):
+        return upper
+    below, above = cast("dict[str, Any]", lower), cast("dict[str, Any]", upper)
+    both = {name: _merge_levels(below[name], above[name], levels - 1) for name in below.keys() & above.keys()}
+    return below | above | both
 
 
 def _absolute(raw: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -165,5 +180,7 @@ def _refusal(file: Path, error: ValidationError) -> InvalidInputError:
         elif item["type"] == "missing":
             lines.append(f"{field}: is missing.")
         else:
-            lines.append(f"{field}: {item['msg'][:200]} (found {str(item['input'])[:60]!r}).")
+            # The address of a webhook may hold a token, also where it is not well written.
+            found = "" if field == "alerts.webhook" else f" (found {str(item['input'])[:60]!r})"
+            lines.append(f"{field}: {item['msg'][:200]}{found}.")
     return InvalidInputError(f"{file}: " + " ".join(lines), f"A recipe's fields: {', '.join(Recipe.model_fields)}.")

@@ -27,6 +27,7 @@ RECIPE_FIELDS = (
     "reward.name",
     "resources.device",
     "resources.gpus",
+    "checks.on_critical",
 )
 """Fields of a recipe that an override may set beside verl's own keys."""
 

@@ -78,7 +78,8 @@ def render(
     ----------
     overrides
         ``key=value`` with verl's keys, or with ``model``, ``data.train``, ``data.val``,
-        ``reward.path``, ``reward.name``, ``resources.device``, ``resources.gpus``; the last one wins.
+        ``reward.path``, ``reward.name``, ``resources.device``, ``resources.gpus``, ``checks.on_critical``;
+        the last one wins.
     device
         ``auto`` takes what the recipe says and this machine has; ``cpu`` and ``gpu`` are taken as said.
     python

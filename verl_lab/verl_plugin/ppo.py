@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+import transfer_queue as tq
 from omegaconf import open_dict
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_base import register_trainer
@@ -17,7 +18,9 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 from verl.utils.device import get_device_name
 
+from verl_lab.diagnostics import summarise_samples
 from verl_lab.verl_plugin.session import TrainingSession
+from verl_lab.verl_plugin.weights import worker_weights_are_finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +41,14 @@ class _StepLog:
         # What is logged before the first step is the validation that _validate reports.
         if self.is_training:
             self._session.step_ended(step, data)
+
+
+def _summary(samples: Mapping[str, Any]) -> dict[str, float]:
+    """Reduce a step's samples, given in verl's columns, to metrics."""
+    columns = {"input": samples["inputs"], "output": samples["outputs"], "score": samples["scores"]}
+    columns |= samples["reward_extra_infos_dict"]
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return summarise_samples(rows).as_metrics()
 
 
 @register_trainer("verl_lab_sync")
@@ -121,7 +132,39 @@ class ReportingTrainerSync(PPOTrainerSync):
         self._session.enter("training")
         return metrics
 
+    def _dump_generations(self, *args: Any, **samples: Any) -> None:
+        super()._dump_generations(*args, **samples)
+        # Validations come this way too. Not read back from the file: another thread writes it, some time.
+        if samples.get("dump_path") == self.config.trainer.get("rollout_data_dir"):
+            self._session.derive(lambda: _summary(samples))
+
+    def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        super()._compute_metrics(batch, metrics, *args, **kwargs)
+        self._session.derive(lambda: {"samples/truncated": self._truncated(batch)})
+
+    def _truncated(self, batch: Any) -> float:
+        """Return the share of responses as long as they may be; verl's clip ratio compares with the longest one."""
+        keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
+        data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["responses"])
+        responses: Any = data["responses"]  # of unequal lengths: nested
+        lengths = responses.offsets().diff()
+        return float((lengths >= self.config.data.max_response_length).float().mean())
+
+    def _is_finite(self) -> bool:
+        """Return whether the weights of actor and critic are; True where the workers cannot say."""
+        groups = [self.actor_rollout_wg, *([self.critic_wg] if self.use_critic else [])]
+        handles = {id(worker): worker for group in groups for worker in group.workers}
+        try:
+            return all(ray.get([worker.__ray_call__.remote(worker_weights_are_finite) for worker in handles.values()]))
+        except Exception as error:  # noqa: BLE001  an engine of another shape must not cost the checkpoint
+            self._session.note("weights_unknown", error)
+            return True
+
     def _save_checkpoint(self) -> None:
+        if not self._is_finite():
+            # It would be the one to resume from, and could push out the last good one.
+            self._session.checkpoint_refused(self.global_steps)
+            return
         self._session.enter("saving checkpoint")
         super()._save_checkpoint()
         self._saved_step = self.global_steps

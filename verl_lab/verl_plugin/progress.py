@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,9 @@ class Progress:
         self._phase: str | None = None
         self._step: int | None = None
         self._total: int | None = None
+        self._critical: str | None = None
         self._written = -_SHORTEST_INTERVAL_S
+        self._writing = threading.Lock()  # the trainer's thread writes, and the one that sees it stand still
 
     def enter(self, phase: str, *, step: int | None = None, total: int | None = None) -> None:
         """Say that ``phase`` begins; ``step`` and ``total`` are kept when not given."""
@@ -44,15 +47,27 @@ class Progress:
         if time.monotonic() - self._written >= _SHORTEST_INTERVAL_S:
             self._write()
 
+    def mark(self, critical: str | None) -> None:
+        """Say why the run has failed though it goes on; None takes it back."""
+        self._critical = critical
+        self._write()
+
     def _write(self) -> None:
         self._written = time.monotonic()
         if self._path is None:
             return
-        record = {"phase": self._phase, "step": self._step, "total": self._total, "time": time.time()}
+        record = {
+            "phase": self._phase,
+            "step": self._step,
+            "total": self._total,
+            "time": time.time(),
+            "critical": self._critical,
+        }
         partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            partial.write_bytes(orjson.dumps(record))
-            partial.replace(self._path)
+            with self._writing:
+                partial.write_bytes(orjson.dumps(record))
+                partial.replace(self._path)
         except OSError:
             # A full disk must not end training; the next call tries again.
             return

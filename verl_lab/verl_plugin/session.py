@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verl_lab.verl_plugin.attempt import CALLBACKS_VARIABLE, Attempt
-from verl_lab.verl_plugin.callbacks import CallbackList, describe_error, format_traceback, load_callbacks
+from verl_lab.verl_plugin.callbacks import (
+    CallbackList,
+    describe_error,
+    format_traceback,
+    is_worth_recording,
+    load_callbacks,
+)
+from verl_lab.verl_plugin.judge import Judge
 from verl_lab.verl_plugin.platform_callback import PlatformCallback, TrainingPlan
 from verl_lab.verl_plugin.progress import Progress, graceful_stop_requested
 from verl_lab.verl_plugin.writer import EventLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from verl_lab.verl_plugin.callbacks import TrainerCallback
 
 _PACKAGES = ("verl-lab", "verl", "torch", "transformers", "ray", "vllm")
 
@@ -37,6 +47,9 @@ class TrainingSession:
         self._progress = Progress(attempt.layout.progress if attempt else None)
         self._users = load_callbacks(callback_names)
         self._callbacks = CallbackList(self._users, self._events)
+        self._judge: Judge | None = None
+        self._derived: dict[str, float] = {}
+        self._noted: Counter[str] = Counter()
         self._has_begun = False
         self._has_failed = False
 
@@ -55,13 +68,24 @@ class TrainingSession:
         if self._attempt is not None:
             self._has_begun = True
             plan = TrainingPlan(total_steps, resumed_from, platform, installed_versions())
-            own = PlatformCallback(self._attempt, self._events, self._progress, plan)
-            self._callbacks = CallbackList([own, *self._users], self._events)
+            own: list[TrainerCallback] = [PlatformCallback(self._attempt, self._events, self._progress, plan)]
+            self._judge = self._make_judge(self._attempt, plan)
+            if self._judge is not None:
+                own.append(self._judge)
+            self._callbacks = CallbackList([*own, *self._users], self._events)
         self._callbacks.call("on_train_begin")
+
+    def derive(self, compute: Callable[[], Mapping[str, float]]) -> None:
+        """Add metrics that verl does not log to the step that ends next; one that fails is recorded."""
+        try:
+            self._derived.update(compute())
+        except Exception as error:  # noqa: BLE001  whatever is wrong with an addition, training goes on
+            self.note("derivation_failed", error)
 
     def step_ended(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Report a finished step with all that is logged for it."""
-        self._callbacks.call("on_step_end", step, metrics)
+        derived, self._derived = self._derived, {}
+        self._callbacks.call("on_step_end", step, {**metrics, **derived} if derived else metrics)
 
     def validation_ended(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Report a validation."""
@@ -70,6 +94,17 @@ class TrainingSession:
     def checkpoint_saved(self, step: int, folder: str | os.PathLike[str]) -> None:
         """Report a complete checkpoint."""
         self._callbacks.call("on_checkpoint_saved", step, Path(folder))
+
+    def note(self, kind: str, error: Exception) -> None:
+        """Record an error that does not end training as an event: the 1st of its kind, the 2nd, 4th and so on."""
+        self._noted[kind] += 1
+        count = self._noted[kind]
+        if is_worth_recording(count):
+            self._events.emit(kind, error=describe_error(error), traceback=format_traceback(error), count=count)
+
+    def checkpoint_refused(self, step: int) -> None:
+        """Report that a checkpoint was not written because the model holds values that are not finite."""
+        self._events.emit("checkpoint_skipped", step=step, reason="The model's weights are not finite.")
 
     def end(self, *, is_stopped: bool) -> None:
         """Report that training is over without an error."""
@@ -86,8 +121,17 @@ class TrainingSession:
         self._callbacks.call("on_exception", error)
 
     def stop_requested(self) -> bool:
-        """Return whether to save a checkpoint and end."""
+        """Return whether to save a checkpoint and end: someone asked, or a critical finding does."""
+        if self._judge is not None and self._judge.wants_stop:
+            return True
         return self._attempt is not None and graceful_stop_requested(self._attempt.layout.stop_request)
+
+    def _make_judge(self, attempt: Attempt, plan: TrainingPlan) -> Judge | None:
+        try:
+            return Judge(attempt, self._events, self._progress, plan)
+        except Exception as error:  # noqa: BLE001  a run that cannot be judged is still trained
+            self.note("diagnosis_failed", error)
+            return None
 
 
 def installed_versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from verl.utils.device import get_device_name
 from verl.utils.tracking import Tracking
 
 from verl_lab.errors import EnvironmentMismatchError
+from verl_lab.verl_plugin.weights import weights_are_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,8 @@ class ReportingSFTTrainer(SFTTrainer):
                 tracking.log(data=metrics, step=step)
             # Before the checkpoint: a step that a resume builds upon is then always on record.
             self._session.step_ended(step, metrics)
+            # What this step showed may be the reason to stop.
+            is_stopped = is_stopped or (step < total and self._stop_requested())
             if is_stopped or self._is_due(step, self.save_freq):
                 self._save(step)
         progress_bar.close()
@@ -83,6 +86,10 @@ class ReportingSFTTrainer(SFTTrainer):
         self._session.end(is_stopped=is_stopped)
 
     def _save(self, step: int) -> None:
+        if not self._is_finite():
+            # It would be the one to resume from, and could push out the last good one.
+            self._session.checkpoint_refused(step)
+            return
         self._session.enter("saving checkpoint")
         self.ckpt_handler.save_checkpoint(step)
         folder = Path(self.config.trainer.default_local_dir).absolute() / f"global_step_{step}"
@@ -169,10 +176,17 @@ class ReportingSFTTrainer(SFTTrainer):
 
     def _stop_requested(self) -> bool:
         """Return, on every rank alike, whether the first one was asked to stop."""
-        asked = self._session.stop_requested()
+        return self._any_rank(self._session.stop_requested())
+
+    def _is_finite(self) -> bool:
+        """Return, on every rank alike, whether all weights are."""
+        engine: Any = self.engine
+        return not self._any_rank(not weights_are_finite(engine.module))
+
+    def _any_rank(self, mine: bool) -> bool:
         if torch.distributed.get_world_size() == 1:
-            return asked
-        answer = torch.tensor(int(asked), device=self.device_name)
+            return mine
+        answer = torch.tensor(int(mine), device=self.device_name)
         torch.distributed.all_reduce(answer, op=torch.distributed.ReduceOp.MAX)
         return bool(answer.item())
 

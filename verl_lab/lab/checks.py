@@ -1,0 +1,105 @@
+"""How a run is judged while it trains: checked before launch, and handed to the process that trains."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import ValidationError
+
+from verl_lab.diagnostics import resolve_thresholds
+from verl_lab.domain.recipe import Alerts, Problem
+from verl_lab.domain.wire import RunLayout
+from verl_lab.errors import InvalidConfigurationError, InvalidInputError
+from verl_lab.recipes.render import render
+from verl_lab.recipes.source import read_mapping
+from verl_lab.recipes.validate import refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from verl_lab.domain.recipe import Recipe
+    from verl_lab.recipes.render import Rendered
+    from verl_lab.transport.base import Host
+
+ALERTS_FILE = "alerts.yaml"
+"""In the lab's home: who is told about every run, where its recipe does not say otherwise."""
+
+
+def render_checked(recipe: Recipe, overrides: Sequence[str]) -> Rendered:
+    """Render a recipe, its thresholds checked along with all else.
+
+    Raises
+    ------
+    InvalidConfigurationError
+        With every problem of the recipe, the overrides and the thresholds.
+    """
+    problems = _threshold_problems(recipe)
+    try:
+        rendered = render(recipe, overrides)
+    except InvalidConfigurationError as error:
+        if not problems:
+            raise
+        every = [*error.problems, *map(str, problems)]
+        message = f"Recipe {recipe.name!r} cannot be launched: {len(every)} problems."
+        raise InvalidConfigurationError(message, error.hint, every) from error
+    if problems:
+        raise refuse(recipe, problems)
+    return rendered
+
+
+def alerts_of_lab(home: Path) -> Alerts:
+    """Return whom the lab's own file tells; nobody where there is none.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is no such setting.
+    FormatError
+        It is no YAML.
+    """
+    file = home / ALERTS_FILE
+    if not file.exists():
+        return Alerts()
+    try:
+        return Alerts.model_validate(read_mapping(file))
+    except ValidationError as error:
+        # Its values are left out: the address may hold a token.
+        said = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors())
+        raise InvalidInputError(f"{file}: {said}.", f"It has: {', '.join(Alerts.model_fields)}.") from None
+
+
+def hand_over(host: Host, folder: str, recipe: Recipe, alerts: Alerts) -> None:
+    """Write what the training process reads: how to judge the run, and whom to tell.
+
+    Parameters
+    ----------
+    alerts
+        The lab's; the recipe's win, field by field.
+    """
+    path = str(RunLayout(PurePosixPath(folder)).checks)
+    command = recipe.alerts.command or alerts.command
+    webhook = recipe.alerts.webhook or alerts.webhook
+    record: dict[str, Any] = {
+        "on_critical": recipe.checks.on_critical,
+        "thresholds": recipe.checks.thresholds,
+        "alerts": {"command": command, "webhook": None if webhook is None else webhook.get_secret_value()},
+    }
+    host.make_folder(folder)
+    host.write_new(path, orjson.dumps(record, option=orjson.OPT_INDENT_2))
+    if webhook is not None:
+        host.run(["chmod", "600", path], timeout_s=10)
+
+
+def _threshold_problems(recipe: Recipe) -> list[Problem]:
+    """Check each rule by itself, so that all mistakes are told at once."""
+    found: list[Problem] = []
+    for rule, changes in recipe.checks.thresholds.items():
+        try:
+            resolve_thresholds({rule: changes})
+        except InvalidInputError as error:
+            field, _, why = error.message.partition(": ")
+            found.append(Problem(f"checks.{field}", changes, why, error.hint))
+    return found

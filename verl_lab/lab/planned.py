@@ -1,0 +1,60 @@
+"""A run that was checked and resolved, and not started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from verl_lab.domain.run import RunState, Status
+from verl_lab.errors import InvalidInputError
+from verl_lab.lab.run import Run
+
+if TYPE_CHECKING:
+    from verl_lab.lab.lab import Lab
+    from verl_lab.recipes.render import Rendered
+    from verl_lab.store import RunRow
+
+
+class PlannedRun(Run):
+    """What ``lab.train(..., dry_run=True)`` gives: checked and resolved, but neither written nor started."""
+
+    def __init__(self, lab: Lab, run_id: str, folder: str, name: str, rendered: Rendered) -> None:
+        super().__init__(lab, run_id, folder)
+        self._name = name
+        self.rendered = rendered
+
+    def __repr__(self) -> str:
+        return f"PlannedRun({self._name!r}: checked, not started)"
+
+    def _ipython_display_(self) -> None:
+        print(f"{self!r}\n\n{self.command}")  # noqa: T201  what a cell says, it prints
+
+    @property
+    def row(self) -> RunRow:
+        """A planned run has no entry in the index."""
+        raise InvalidInputError(f"{self._name} was only planned (dry run).", "Launch it without dry_run to use it.")
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        return self._name
+
+    @property
+    def is_attached(self) -> bool:
+        """A planned run would be ours."""
+        return False
+
+    def status(self) -> Status:
+        """Return ``created``: nothing runs."""
+        return Status(self.id, attempt=0, state=RunState.CREATED, total=self.rendered.total_steps)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """verl's resolved configuration, as nested dictionaries."""
+        return yaml.safe_load(self.rendered.config_yaml)
+
+    @property
+    def command(self) -> str:
+        """The command that would run."""
+        return self.rendered.command
