@@ -17,6 +17,7 @@ import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -25,7 +26,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
 
 _ARGUMENTS = [
     "--no-sandbox",

@@ -45,11 +45,11 @@ def test_close_ends_thread_and_subscription_even_while_it_reads() -> None:
 
     panel = Panel(source)
     source.header = slow_header
-    source.log(1, {"train/loss": 1.0})
+    source.record(1, {"train/loss": 1.0})
     assert reading.wait(20)
     assert (source.listeners, _panel_threads()) == (1, 1)
     panel.close()
-    source.log(2, {"train/loss": 1.0})
+    source.record(2, {"train/loss": 1.0})
     assert (source.listeners, _panel_threads()) == (0, 0)
     panel.close()
 
@@ -74,7 +74,7 @@ def test_changes_are_sent_at_once_but_at_most_five_times_a_second(kernel: Any) -
         source = Replay(); panel = Panel(source)
         begun = time.monotonic()
         for step in range(200):
-            source.log(step, {"train/loss": 1.0 / (step + 1)}); time.sleep(0.01)
+            source.record(step, {"train/loss": 1.0 / (step + 1)}); time.sleep(0.01)
         time.sleep(0.5); took = time.monotonic() - begun
         quiet = time.monotonic()
         time.sleep(0.6); print(took)
@@ -115,7 +115,7 @@ def test_a_failing_source_is_shown_and_a_later_change_recovers(kernel: Any) -> N
     [
         ({"type": "show", "metric": "train/los", "shown": True}, "There is no metric 'train/los'."),
         ({"type": "erase"}, "a panel cannot do 'erase'"),
-        ("nonsense", "a panel cannot do None"),
+        ("nonsense", "a panel cannot do 'None'"),
     ],
 )
 def test_a_page_that_asks_nonsense_is_told_so(kernel: Any, content: object, problem: str) -> None:

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from replay import Replay
 
-from verl_lab.widgets.picture import still, summary
-from verl_lab.widgets.snapshot import choices
+from verl_lab.widgets.selection import Selection
+from verl_lab.widgets.still import still, summary
 from verl_lab.widgets.wording import duration, number
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def test_picture_of_a_recorded_run_is_small_and_not_blank(recordings: Path) -> None:
     source = Replay(recordings / "grpo-kl-loss-30-steps.jsonl", 31, state="completed")
-    bundle = still(source, choices(source.metric_names(), {}))
+    bundle = still(source, Selection())
     png = b64decode(bundle["image/png"])
     assert len(png) < 60_000
     pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
@@ -32,7 +32,7 @@ def test_picture_of_a_recorded_run_is_small_and_not_blank(recordings: Path) -> N
 
 def test_run_without_values_gets_text_and_no_picture() -> None:
     source = Replay(state="starting", phase="loading model")
-    bundle = still(source, choices([], {}))
+    bundle = still(source, Selection())
     assert set(bundle) == {"text/html", "text/plain"}
     assert "loading model" in bundle["text/plain"]
 
@@ -43,7 +43,7 @@ def test_run_without_values_gets_text_and_no_picture() -> None:
 def test_any_name_is_drawn_as_text(name: str) -> None:
     source = Replay(name=name)
     source.fill(name, np.array([1.0, math.nan, math.inf, 2.0]))
-    bundle = still(source, choices(source.metric_names(), {}))
+    bundle = still(source, Selection())
     assert b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     markup = bundle["text/html"].replace('<div class="verl-lab-still"><style>', "").split("</style>")[1]
     assert "<img src=x" not in markup
@@ -52,7 +52,7 @@ def test_any_name_is_drawn_as_text(name: str) -> None:
 
 def test_summary_says_state_reason_and_last_values(recordings: Path) -> None:
     source = Replay(recordings / "sft-60-steps.jsonl", 10, state="failed", reason="The learning rate is no number.")
-    lines = summary(source, choices(source.metric_names(), {}))
+    lines = summary(source, Selection())
     assert "failed" in lines
     assert "The learning rate is no number." in lines
     assert "Loss" in lines

@@ -35,7 +35,7 @@ def test_extremes_ends_and_limit_hold_at_every_size(size: int, points: int) -> N
     assert (trace.values.max(), trace.values.min()) == (50.0, -50.0)
     assert (trace.steps[0], trace.steps[-1]) == (1, size)
     assert np.all(np.diff(trace.steps) > 0)
-    assert np.array_equal(trace.values, values[trace.steps - 1])
+    assert np.array_equal(trace.values, values[np.asarray(trace.steps, np.int64) - 1])
 
 
 def test_a_gap_of_one_step_stays_a_gap() -> None:

@@ -9,18 +9,19 @@ import orjson
 import pytest
 from replay import Replay
 
-from verl_lab.widgets.snapshot import choices, snapshot
+from verl_lab.widgets.selection import Selection
+from verl_lab.widgets.snapshot import snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def _decoded(source: Replay, **wanted: bool) -> tuple[dict[str, Any], dict[str, Any], int]:
-    message, buffers = snapshot(source, source.header(), wanted)
+    message, buffers = snapshot(source, source.header(), Selection(wanted=wanted))
     series = {
         chart["metric"]: tuple(
             np.frombuffer(buffer, "<" + kind)
-            for buffer, kind in zip(buffers[2 * i : 2 * i + 2], chart["types"], strict=True)
+            for buffer, kind in zip(buffers[2 * i : 2 * i + 2], chart["traces"][0]["types"], strict=True)
         )
         for i, chart in enumerate(message["charts"])
     }
@@ -53,16 +54,16 @@ def test_charts_of_a_recorded_run_arrive_with_their_values(recordings: Path, rec
         logged_steps, logged = source.series(name)
         np.testing.assert_array_equal(steps, logged_steps)
         np.testing.assert_allclose(values, logged, rtol=1e-6)
-    assert set(message["names"]) == set(source.metric_names())
+    assert message["count"] == len(source.metric_names())
 
 
 def test_seven_long_traces_fit_in_one_hundred_kilobytes(recordings: Path) -> None:
     source = Replay(recordings / "grpo-kl-loss-30-steps.jsonl", 2)
     rng = np.random.default_rng(0)
-    for choice in choices(source.metric_names(), {}):
+    for chart in Selection().shown(source.metric_names()):
         values = rng.normal(size=100_000)
         values[rng.integers(0, values.size, 500)] = np.nan
-        source.fill(choice.chart.metric, values, first_step=20_000_000)
+        source.fill(chart.metric, values, first_step=20_000_000)
     message, series, size_bytes = _decoded(source)
     assert size_bytes <= 100_000
     assert all(steps[-1] == 20_099_999 for steps, _ in series.values())

@@ -1,143 +1,156 @@
-"""A run as a still picture and as text: what a notebook keeps when its kernel is gone."""
+"""Charts as a still picture: what a notebook keeps when its kernel is gone."""
 
 from __future__ import annotations
 
 import io
-from base64 import b64encode
-from datetime import datetime
-from html import escape
-from typing import TYPE_CHECKING, Any
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from verl_lab.widgets.reduce import Trace, reduce
-from verl_lab.widgets.wording import number, progress
+from verl_lab.widgets.packing import odd
+from verl_lab.widgets.reduce import reduce
+from verl_lab.widgets.wording import number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-    from verl_lab.domain.metric import Chart
-    from verl_lab.widgets.snapshot import Choice
-    from verl_lab.widgets.source import PanelHeader, PanelSource
+    from verl_lab.widgets.gather import Curve, Plot, Sheet
 
+WIDTH_PX = 900
 _POINTS = 1_000
 _DPI = 120
-_WIDTH_IN, _HEADER_IN, _ROW_IN = 9.0, 0.75, 1.85
+_HEADER_IN, _LINE_IN, _ROW_IN = 0.75, 0.2, 1.85
 _INK, _FAINT, _GRID, _LINE, _ALARM = "#1a1a1a", "#6b6b6b", "#ececec", "#1976d2", "#c62828"
+_SEVERITIES = {"info": "#6b6b6b", "warning": "#b26a00", "error": "#c62828", "critical": "#c62828"}
+# One colour and one dash for each line, so that they differ without colour too; as in panel.css.
+_COLOURS = (_LINE, "#d9733a", "#2f9e8f", "#8e6bbf", "#c2507e", "#7f8b2f", "#5a7d9a")
+_DASHES = ("-", "--", ":", "-.", (0, (6, 2)), (0, (1, 2)), (0, (8, 2, 2, 2)))
 _FEW = 12
-_COLOURS = 64
-# Shown only where the panel is not: `:has` finds the panel in the output before this one. An output
-# before it that is a widget without a panel in it (its kernel is gone) says nothing but an error.
-_STYLE = (
-    ".jp-OutputArea-child:has(.verl-lab-live)+.jp-OutputArea-child:has(.verl-lab-still){display:none}"
-    ".jp-OutputArea-child:has(+.jp-OutputArea-child .verl-lab-still)"
-    ":has(>.jp-OutputArea-output:not([data-mime-type])):not(:has(.verl-lab-live)){display:none}"
-)
+_PALETTE = 64
 
 
-def still(source: PanelSource, choices: Sequence[Choice]) -> dict[str, Any]:
-    """Return a MIME bundle of the run as it is now: HTML with a picture, PNG and text.
+@dataclass(frozen=True)
+class Heading:
+    """What stands above the charts.
 
-    A run that has logged nothing yet gets no picture.
-    """
-    header = source.header()
-    text = summary(source, choices)
-    charts = [choice.chart for choice in choices if choice.shown]
-    traces = {chart: reduce(*source.series(chart.metric), points=_POINTS) for chart in charts}
-    if not any(trace.count for trace in traces.values()):
-        return {"text/plain": text, "text/html": _html(f"<pre>{escape(text)}</pre>")}
-    png = b64encode(picture(header, traces)).decode("ascii")
-    alt = escape(text, quote=True)
-    return {
-        "text/html": _html(
-            f'<img alt="{alt}" style="width:{_WIDTH_IN * 100:.0f}px" src="data:image/png;base64,{png}">'
-        ),
-        "image/png": png,
-        "text/plain": text,
-    }
-
-
-def summary(source: PanelSource, choices: Sequence[Choice]) -> str:
-    """Return the run in a few lines of text: where it stands, and the last value of each chart."""
-    header = source.header()
-    lines = [f"{header.name} ({header.run_id}): {_state(header)}", progress(header)]
-    lines += [line for line in (header.reason, header.notice) if line]
-    for choice in choices:
-        steps, values = source.series(choice.chart.metric)
-        if choice.shown and steps.size:
-            lines.append(f"  {choice.chart.label:<28} {number(float(values[-1])):>10}  at step {int(steps[-1])}")
-    return "\n".join(lines)
-
-
-def picture(header: PanelHeader, traces: dict[Chart, Trace]) -> bytes:
-    """Draw the run's charts, two in a row, and return them as a PNG.
-
-    Parameters
+    Attributes
     ----------
-    header
-        Where the run stands.
-    traces
-        What to draw, in order.
+    title, note
+        Two lines.
+    score
+        At the right; empty for none.
+    alarm, severity
+        A sentence on what is wrong, and how grave it is; empty for none.
     """
+
+    title: str
+    note: str
+    score: str = ""
+    alarm: str = ""
+    severity: str = "warning"
+
+
+def picture(heading: Heading, sheet: Sheet) -> bytes:
+    """Draw charts, two in a row, and return them as a PNG."""
     # Only where a picture is drawn: importing matplotlib takes a third of a second.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
-    rows = -(-len(traces) // 2)
-    height = _HEADER_IN + rows * _ROW_IN
-    figure = Figure(figsize=(_WIDTH_IN, height), dpi=_DPI, facecolor="white")
+    alarm = textwrap.wrap(heading.alarm, 118, max_lines=3, placeholder=" …")
+    several = len(sheet.names) > 1
+    head = _HEADER_IN + _LINE_IN * (len(alarm) + several)
+    height = head + -(-len(sheet.plots) // 2) * _ROW_IN
+    figure = Figure(figsize=(WIDTH_PX / 100, height), dpi=_DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
-    _write(figure, 0.012, 1 - 0.26 / height, f"{header.name} · {_state(header)}", size=12, weight="bold")
-    _write(figure, 0.012, 1 - 0.50 / height, header.reason or progress(header), size=9, color=_FAINT)
-    for place, (chart, trace) in enumerate(traces.items()):
+    _write(figure, 0.012, 1 - 0.26 / height, heading.title, size=12, weight="bold")
+    _write(figure, 0.99, 1 - 0.26 / height, heading.score, size=12, weight="bold", align="right")
+    _write(figure, 0.012, 1 - 0.50 / height, heading.note, size=9, color=_FAINT)
+    for row, words in enumerate(alarm):
+        below = 1 - (0.50 + _LINE_IN * (row + 1)) / height
+        _write(figure, 0.012, below, words, size=9, color=_SEVERITIES.get(heading.severity, _INK))
+    if several:
+        _draw_names(figure, canvas, 1 - (head - 0.22) / height, sheet)
+    for place, plot in enumerate(sheet.plots):
         row, column = divmod(place, 2)
         box = (
             0.065 + column * 0.5,
-            (height - _HEADER_IN - (row + 1) * _ROW_IN + 0.32) / height,
+            (height - head - (row + 1) * _ROW_IN + 0.32) / height,
             0.425,
             (_ROW_IN - 0.68) / height,
         )
-        axes = figure.add_axes(box, facecolor="white")
-        _draw(axes, trace)
+        note = _draw(figure.add_axes(box, facecolor="white"), plot, sheet)
         top = box[1] + box[3] + 0.1 / height
-        label = _write(figure, box[0] - 0.053, top, chart.label, size=9.5, weight="bold")
+        label = _write(figure, box[0] - 0.053, top, plot.chart.label, size=9.5, weight="bold")
         after = label.get_window_extent(canvas.get_renderer()).x1 / figure.bbox.width + 0.007
-        _write(figure, after, top, chart.unit, size=8, color=_FAINT)
-        _write(figure, box[0] + box[2], top, number(trace.last), size=9.5, weight="bold", align="right")
+        _write(figure, after, top, " · ".join(part for part in (plot.chart.unit, note) if part), size=8, color=_FAINT)
+        _write(figure, box[0] + box[2], top, number(plot.last), size=9.5, weight="bold", align="right")
     canvas.draw()
     content = io.BytesIO()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     # A palette makes the file a third as large; lines and text lose nothing that can be seen.
-    image.quantize(_COLOURS).save(content, "png", optimize=True, dpi=(_DPI, _DPI))
+    image.quantize(_PALETTE).save(content, "png", optimize=True, dpi=(_DPI, _DPI))
     return content.getvalue()
 
 
-def _state(header: PanelHeader) -> str:
-    """Return the state, with the time where it may have changed since."""
-    return header.state if header.is_over else f"{header.state}, as of {datetime.now().astimezone():%Y-%m-%d %H:%M}"
+def _draw_names(figure: Figure, canvas: FigureCanvasAgg, y: float, sheet: Sheet) -> None:
+    """Say which colour is which run."""
+    x = 0.012
+    for k, name in enumerate(sheet.names):
+        words = f"{'ABCDEFGH'[k % 8]} {name}" + ("" if sheet.is_drawn[k] else " (its log has no times)")
+        written = _write(figure, x, y, words, size=9, color=_COLOURS[k % len(_COLOURS)], weight="bold")
+        x = written.get_window_extent(canvas.get_renderer()).x1 / figure.bbox.width + 0.02
 
 
-def _draw(axes: Axes, trace: Trace) -> None:
+def _draw(axes: Axes, plot: Plot, sheet: Sheet) -> str:
+    """Draw one chart; return what cannot be seen in it."""
+    note = ""
+    if sheet.is_log:
+        axes.set_yscale("log", nonpositive="mask")
+    for k, curve in reversed(list(enumerate(plot.curves))):
+        said = _draw_curve(axes, curve, sheet, marked=k == 0)
+        note = said if k == 0 else note
+    for limit in plot.limits:
+        if not sheet.is_log or limit["y"] > 0:
+            axes.axhline(limit["y"], color=_SEVERITIES[limit["severity"]], linewidth=0.9, linestyle=(0, (3, 3)))
+    for flag in plot.flags:
+        if sheet.extent[0] <= flag["x"] <= sheet.extent[1]:
+            colour = _SEVERITIES[flag["severity"]]
+            axes.plot([flag["x"] / sheet.scale], [flag["y"]], color=colour, marker="o", markersize=5, linestyle="")
+    if sheet.suffix:
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}{sheet.suffix}")
+    if sheet.extent[0] < sheet.extent[1]:
+        axes.set_xlim(sheet.extent[0] / sheet.scale, sheet.extent[1] / sheet.scale)
+    _settle_axes(axes, is_log=sheet.is_log)
+    return note
+
+
+def _draw_curve(axes: Axes, curve: Curve, sheet: Sheet, *, marked: bool) -> str:
+    trace = reduce(curve.places, curve.values, points=_POINTS)
     gap = np.isnan(np.concatenate([[np.nan], trace.values, [np.nan]]))
     # A value between two gaps has no line: it gets a dot.
     dots = np.full(trace.values.shape, trace.count <= _FEW) | (gap[:-2] & gap[2:])
     axes.plot(
-        trace.steps,
+        trace.steps / sheet.scale,
         trace.values,
-        color=_LINE,
+        color=_COLOURS[curve.line % len(_COLOURS)],
+        alpha=0.25 if curve.is_raw else 1,
         linewidth=1.3,
-        linestyle="-",
+        linestyle=_DASHES[curve.line % len(_DASHES)],
         marker="o",
         markersize=3,
         markevery=dots.tolist(),
+        clip_on=not trace.count <= _FEW,
     )
+    if not marked:
+        return ""
     for kind, glyph, height in ((0, "x", 0.04), (1, "^", 0.96), (-1, "v", 0.04)):
-        at = trace.mark_steps[trace.mark_kinds == kind]
+        at = trace.mark_steps[trace.mark_kinds == kind] / sheet.scale
         if at.size:
             axes.plot(
                 at,
@@ -148,7 +161,12 @@ def _draw(axes: Axes, trace: Trace) -> None:
                 linestyle="",
                 transform=axes.get_xaxis_transform(),
             )
-    axes.locator_params(axis="y", nbins=4)
+    return odd(trace, is_log=sheet.is_log, values=curve.values)
+
+
+def _settle_axes(axes: Axes, *, is_log: bool) -> None:
+    if not is_log:
+        axes.locator_params(axis="y", nbins=4)
     axes.locator_params(axis="x", nbins=6, integer=True)
     axes.grid(visible=True, axis="y", color=_GRID, linewidth=0.8, linestyle="-")
     axes.grid(visible=False, axis="x")
@@ -185,14 +203,10 @@ def _write(
     )
 
 
-def _drawable(words: str, longest: int = 110) -> str:
+def _drawable(words: str, longest: int = 120) -> str:
     """Replace what the picture's font has no shape for, and cut what does not fit."""
     from matplotlib.font_manager import findfont, get_font  # pyright: ignore[reportUnknownVariableType]
 
     known = get_font(findfont("DejaVu Sans")).get_charmap()
     text = "".join(c if ord(c) in known else "□" for c in " ".join(words.split()))
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _html(inside: str) -> str:
-    return f'<div class="verl-lab-still"><style>{_STYLE}</style>{inside}</div>'
