@@ -56,7 +56,7 @@ def test_a_commit_of_another_store_is_seen_at_once(url: str, store: Store):
     assert len(read(store)) == 5
     put(other, at(5), at(6), range(5, 6), 2.0)
     assert read(store)[-1] == (5, 2.0)
-    put(other, at(6), at(3, 1), range(3), 3.0)  # the file was replaced
+    put(other, at(6), at(6, 1), range(3), 3.0)  # the file was replaced by one as long
     assert read(store) == [(0, 3.0), (1, 3.0), (2, 3.0)]
     other.close()
 

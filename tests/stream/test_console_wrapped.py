@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from verl_lab.errors import StoreError
+from verl_lab.store import RunRow, Store
+from verl_lab.stream import Feed, FollowedRun
 from verl_lab.stream.formats import verl_console
+from verl_lab.stream.run_reader import RunReader
+from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
     import random
@@ -150,3 +155,23 @@ def test_a_wrapped_log_is_read_the_same_however_it_arrives_and_whoever_goes_on_r
                 reading.follow(log, run_id, "attached")
             reading.reader.sync(run_id)
         assert {name: reading.read(name, run_id) for name in reading.store.metrics.names(run_id)} == expected
+
+
+def test_lines_that_could_not_be_stored_are_read_again_as_if_for_the_first_time(url: str, tmp_path: Path):
+    log = tmp_path / "console.log"
+    log.write_bytes(b"(T pid=7) step:1 - actor/a:0.5 - actor/b:0.2\n")
+    store = Store.open(url, busy_s=0.1)
+    store.runs.upsert(RunRow(id="run-1", name="run-1", folder=str(log), kind="attached"))
+    reader = RunReader(store, Feed(), FollowedRun("run-1", LocalHost(), str(log), "attached"))
+    reader.read(thoroughly=True)
+    with log.open("ab") as file:
+        file.write(b"5 - actor/c:1 - actor/d:2\n(T pid=7) step:2 - actor/a:0.25 - actor/b:0.7\n")
+    other = Store.open(url)
+    for _ in range(2):
+        with other._database.write(), pytest.raises(StoreError, match="locked"):
+            reader.read(thoroughly=True)
+    reader.read(thoroughly=True)
+    found = {name: store.metrics.read("run-1", f"actor/{name}")[1].tolist() for name in "abcd"}
+    assert found == {"a": [0.5, 0.25], "b": [0.25, 0.7], "c": [1.0], "d": [2.0]}
+    store.close()
+    other.close()

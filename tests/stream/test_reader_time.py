@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 from verl_lab.domain.run import RunState
 from verl_lab.domain.wire import EventRecord, encode_event, encode_metrics
+from verl_lab.store import RunRow
+from verl_lab.stream import FollowedRun
+from verl_lab.stream.run_reader import RunReader
+from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
     import random
@@ -82,3 +86,30 @@ def test_a_run_that_is_over_is_read_again_as_soon_as_anything_is_written(
     trainer.log(2, a=3.0)
     reading.reader.sync("run-1")
     assert reading.read("a") == {1: 1.0, 2: 3.0}
+
+
+class Counted(LocalHost):
+    """The local host, counting how often it is asked to read."""
+
+    reads = 0
+
+    def read(self, path: str, offset: int = 0, limit: int | None = None) -> bytes:
+        self.reads += 1
+        return super().read(path, offset, limit)
+
+
+def test_of_a_run_that_is_over_nothing_is_read_twice(reading: Reading, trainer: Trainer):
+    trainer.log(1, a=1.0)
+    trainer.status("completed", step=1)
+    host = Counted()
+    reading.store.runs.upsert(RunRow(id="run-1", name="run-1", folder="/"))
+    reader = RunReader(reading.store, reading.feed, FollowedRun("run-1", host, str(trainer.layout.folder)))
+    for _ in range(3):
+        reader.read(thoroughly=not reader.is_over)
+    before = host.reads
+    for _ in range(10):
+        reader.read(thoroughly=not reader.is_over)
+    assert host.reads == before > 0
+    trainer.log(2, a=2.0)
+    reader.read(thoroughly=False)
+    assert reading.read("a") == {1: 1.0, 2: 2.0}
