@@ -34,7 +34,7 @@ TIMES_TRACKIO = {
     "call_us": 10,
     "import_s": 5,
     "fresh_ms": 10,
-    "k_points_s": 5,
+    "stored_k_points_s": 5,
     "again_ms": 100,
     "list_ms": 100,
     "bytes_a_point": 5,
@@ -42,7 +42,8 @@ TIMES_TRACKIO = {
 WORDS = {
     "call_us": "a log call, us",
     "call_p99_us": "the slowest 1 % of them, us",
-    "k_points_s": "log call to stored for good, k points/s",
+    "k_points_s": "log calls and storing together, k points/s",
+    "stored_k_points_s": "into the database, k points/s",
     "bytes_a_point": "disk, bytes a point",
     "import_s": "import, s",
     "first_ms": "one metric of the run just logged, ms",
@@ -134,7 +135,7 @@ def bars(found: dict[str, dict[str, float]]) -> list[Row]:
     rows: list[Row] = []
     for what, times in TIMES_TRACKIO.items():
         if what in theirs:
-            more_is_better = what == "k_points_s"
+            more_is_better = what == "stored_k_points_s"
             ratio = ours[what] / theirs[what] if more_is_better else theirs[what] / max(ours[what], 1e-9)
             rows.append(Row(f"better than Trackio: {WORDS[what]}", f"{ratio:,.1f}x", f">= {times}x", ratio >= times))
     return rows

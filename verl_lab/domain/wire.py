@@ -338,8 +338,11 @@ def _encode_plain(seq: int, step: int, time: float | None, data: Mapping[Any, ob
         line = orjson.dumps({"seq": seq, "step": step, "time": time, "data": data}, option=_PLAIN_OPTIONS)
     except orjson.JSONEncodeError:
         return None
-    # orjson writes NaN and both infinities as null.
-    return None if b":null" in line else line
+    if unusual:
+        # orjson writes NaN and both infinities as null.
+        return None if b":null" in line else line
+    # A sum is finite only if all its parts are; adding up takes a fifth of the time of searching the line.
+    return line if math.isfinite(sum(cast("Mapping[Any, float]", data).values())) else None
 
 
 def _as_float(value: object) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sqlalchemy import bindparam, insert, select, update
 
@@ -177,8 +177,8 @@ class Runs:
 
     def _select(self, query: Select[Any]) -> list[RunRow]:
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-            names = self._shapes.names(connection, {row.last_shape for row in rows if row.last_shape is not None})
+            rows = cast("Sequence[Sequence[Any]]", connection.execute(query).all())
+            names = self._shapes.names(connection, {row[-2] for row in rows} - {None})
         self._shapes.remember(names)
         places = {shape: _places(members) for shape, members in names.items()}
         return [_run_row(row, places) for row in rows]
@@ -201,5 +201,5 @@ def _places(names: tuple[str, ...]) -> dict[str, int]:
 
 
 def _run_row(row: Sequence[Any], places: dict[int, dict[str, int]]) -> RunRow:
-    *described, shape, values = row
-    return RunRow(*described, last=_NOTHING if shape is None else LastValues(places[shape], values))
+    shape = row[-2]
+    return RunRow._make((*row[:-2], _NOTHING if shape is None else LastValues(places[shape], row[-1])))
