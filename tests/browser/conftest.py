@@ -134,7 +134,14 @@ class NotebookPage:
     def run_cell(self, index: int) -> None:
         """Run a cell to its end; fail if it raised."""
         self.start_cell(index)
-        self.page.evaluate("async () => { await window.running; }")
+        self.page.evaluate(
+            """async (limit) => {
+                const late = new Promise((done) => setTimeout(done, limit, "late"));
+                if (await Promise.race([window.running, late]) !== "late") return;
+                const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+                throw new Error(`The cell did not end: kernel ${kernel.status}, ${kernel.connectionStatus}`); }""",
+            2 * _WAIT_MS,
+        )
         failed = [output for output in self.outputs(index) if output["output_type"] == "error"]
         assert not failed, failed[0]["evalue"]
 

@@ -104,7 +104,7 @@ def test_a_broken_recipe_is_told_by_name_and_leaves_the_others_usable(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("algorithm: dpo", "algorithm"),
+        ("algorithm: dpp", "algorithm"),
         ("description: x", "algorithm: is missing"),
         ("algorithm: sft\nmodle: x", "The nearest: model"),
         ("algorithm: sft\ndata: {trian: x}", "data.trian: a recipe has no such field. The nearest: train"),

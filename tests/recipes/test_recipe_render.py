@@ -24,7 +24,7 @@ def composed(rendered: Rendered) -> dict[str, Any]:
     """Compose what stands in ``argv`` after the program, as verl's trainer will."""
     module = f"verl_lab.verl_plugin.train_{'sft' if rendered.algorithm == 'sft' else 'ppo'}"
     arguments = rendered.argv[rendered.argv.index(module) + 1 :]
-    found = OmegaConf.to_container(compose(rendered.algorithm, arguments), resolve=True)
+    found = OmegaConf.to_container(compose(rendered.recipe.trainer, arguments), resolve=True)
     assert isinstance(found, dict)
     return cast("dict[str, Any]", found)
 

@@ -15,11 +15,11 @@ from verl_lab.recipes.schema import schema_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from verl_lab.domain.recipe import Algorithm
+    from verl_lab.domain.recipe import Trainer
 
 
 def test_keys_carry_defaults_and_declared_types() -> None:
-    ppo, sft = schema_of("grpo"), schema_of("sft")
+    ppo, sft = schema_of("ppo"), schema_of("sft")
     assert len(ppo.complete("")) > 800
     assert len(sft.complete("")) > 150
     assert sft.keys["optim.lr"].default == 1e-3
@@ -41,7 +41,7 @@ def test_keys_carry_defaults_and_declared_types() -> None:
 
 
 def test_open_dictionaries_take_any_key_and_others_none() -> None:
-    ppo = schema_of("grpo")
+    ppo = schema_of("ppo")
     for key in (
         "actor_rollout_ref.model.override_config.attn_implementation",
         "actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype",
@@ -62,7 +62,7 @@ def test_completion_lists_the_keys_under_a_prefix() -> None:
 
 
 def test_nearest_finds_misspelt_and_shortened_keys() -> None:
-    ppo = schema_of("grpo")
+    ppo = schema_of("ppo")
     assert ppo.nearest("trainer.total_epoch")[0] == "trainer.total_epochs"
     assert ppo.nearest("actor_rollout_ref.acter.optim.lr")[0] == "actor_rollout_ref.actor.optim.lr"
     assert "actor_rollout_ref.actor.optim.lr" in ppo.nearest("optim.lr")
@@ -76,7 +76,7 @@ from verl_lab.recipes.catalog import Catalog
 from verl_lab.recipes.schema import schema_of
 from verl_lab.recipes.validate import validate
 catalog = Catalog.standard(Path("/nonexistent"), Path("/nonexistent"))
-validate(catalog.get("grpo-cpu")); validate(catalog.get("sft-cpu")); schema_of("grpo").complete("trainer")
+validate(catalog.get("grpo-cpu")); validate(catalog.get("sft-cpu")); schema_of("ppo").complete("trainer")
 print(sorted({"torch", "verl", "ray", "pandas", "transformers"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -116,8 +116,8 @@ def test_composing_leaves_a_users_own_hydra_as_it_was(tmp_path: Path) -> None:
         assert hydra.compose("mine").a == 1
 
 
-@pytest.mark.parametrize("algorithm", ["sft", "grpo"])
-def test_every_default_of_verl_is_of_a_kind_that_is_accepted(algorithm: Algorithm) -> None:
-    keys = schema_of(algorithm).keys.values()
+@pytest.mark.parametrize("trainer", ["sft", "ppo"])
+def test_every_default_of_verl_is_of_a_kind_that_is_accepted(trainer: Trainer) -> None:
+    keys = schema_of(trainer).keys.values()
     wrong = [key.name for key in keys if key.default is not None and not key.takes(key.default)]
     assert wrong == []

@@ -45,6 +45,7 @@ class Replay:
         self._listeners: list[Callable[[], None]] = []
         self._header = PanelHeader("20251122-074100-grpo-arithmetic-1a2b", "grpo-arithmetic · 1122-0741", "running")
         self._judged: Diagnosis | None = None
+        self._changes = 0
         self.asked: list[str] = []
         self.raised: list[Finding] | None = None
         self.groups: dict[int, list[SampleGroup]] = {}
@@ -82,11 +83,14 @@ class Replay:
         return self._diagnosis().not_applicable()
 
     def _diagnosis(self) -> Diagnosis:
-        judged = self._judged
+        judged, changes = self._judged, self._changes
         if judged is None:
             with self._lock:
                 every = {n: (np.array(s, np.int64), np.array(v, np.float64)) for n, (s, v) in self._data.items()}
-            judged = self._judged = diagnose(every, config=self.settings)
+            judged = diagnose(every, config=self.settings)
+            # What was logged meanwhile is not in it: then it is not kept.
+            if changes == self._changes:
+                self._judged = judged
         return judged
 
     def samples(self, step: int | None, kind: str) -> SampleSheet:
@@ -160,6 +164,7 @@ class Replay:
         self._tell()
 
     def _tell(self) -> None:
+        self._changes += 1
         self._judged = None
         for changed in list(self._listeners):
             changed()

@@ -110,6 +110,42 @@ def test_a_failing_source_is_shown_and_a_later_change_recovers(kernel: Any) -> N
     assert len(_sent(heard, "snapshot")) == 1
 
 
+def test_run_that_cannot_be_judged_still_shows_its_curves_and_says_why(kernel: Any) -> None:
+    _, heard = kernel.execute(
+        """
+        from verl_lab.errors import TransportError
+        def broken(step=None): raise TransportError("Could not read config.yaml.")
+        judged, source.findings = source.findings, broken
+        source.now(); time.sleep(0.5)
+        source.findings = judged
+        """.replace("\n        ", "\n")
+    )
+    last = _sent(heard, "snapshot")[-1]["content"]["data"]["content"]
+    assert last["charts"]
+    assert last["health"]["reason"] == "Could not read config.yaml."
+
+
+def test_curves_do_not_wait_for_a_slow_judgement_which_follows(kernel: Any) -> None:
+    _, heard = kernel.execute(
+        """
+        from verl_lab.domain.finding import Finding, Severity
+        def slow(step=None):
+            time.sleep(0.4)
+            return (Finding("r", Severity.ERROR, "train/loss", 1, 1, str(len(source.series("train/loss")[0])), "", ""),)
+        quick, source.findings = source.findings, slow
+        source.now(); time.sleep(1.5)
+        source.record(9_000, {"train/loss": 0.5}); time.sleep(1.5)
+        source.findings = quick
+        """.replace("\n        ", "\n")
+    )
+    told = [m["content"]["data"]["content"] for m in _sent(heard, "snapshot")]
+    counts = [
+        (message["charts"][0]["count"], int(message["banner"]["evidence"])) for message in told if message["banner"]
+    ]
+    assert (counts[-1][0], counts[-1][0] - 1) in counts
+    assert counts[-1][0] == counts[-1][1]
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

@@ -13,7 +13,7 @@ from PIL import Image
 from replay import Replay
 
 from verl_lab.widgets.selection import Selection
-from verl_lab.widgets.still import still, summary
+from verl_lab.widgets.still import drawn, still, summary
 from verl_lab.widgets.wording import duration, number
 
 if TYPE_CHECKING:
@@ -28,6 +28,33 @@ def test_picture_of_a_recorded_run_is_small_and_not_blank(recordings: Path) -> N
     pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
     assert np.any(pixels[..., 2] > pixels[..., 0] + 80)
     assert bundle["image/png"] in bundle["text/html"]
+
+
+def test_picture_and_text_tell_health_and_findings(recordings: Path) -> None:
+    source = Replay(recordings / "grpo-kl-loss-30-steps.jsonl", 31)
+    with_findings = drawn(source, Selection())
+    text = summary(source, Selection())
+    assert "health 60 of 100" in text
+    assert "Warning · Drift from the reference at step 12: actor/kl_loss was 1.491" in text
+    source.raised = []
+    assert "Drift" not in summary(source, Selection())
+    # Less is drawn: no sentence, no markers, no thresholds.
+    assert len(drawn(source, Selection())) < len(with_findings)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Selection(axis="time"), Selection(is_log=True), Selection(smooth=0.9), Selection(span=(5.0, 9.0)),
+        Selection(axis="time", is_log=True, smooth=0.5, over=("b",)),
+    ],
+)  # fmt: skip
+def test_picture_follows_every_way_of_drawing(recordings: Path, chosen: Selection) -> None:
+    source = Replay(recordings / "grpo-kl-loss-30-steps.jsonl", 31)
+    source.besides = {"b": Replay(recordings / "grpo-30-steps.jsonl", 30, name="b")}
+    pixels = np.asarray(Image.open(io.BytesIO(drawn(source, chosen))).convert("RGB"))
+    plain = np.asarray(Image.open(io.BytesIO(drawn(source, Selection()))).convert("RGB"))
+    assert pixels.shape != plain.shape or np.any(pixels != plain)
 
 
 def test_run_without_values_gets_text_and_no_picture() -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-Algorithm = Literal["sft", "grpo"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Algorithm = Literal["sft", "dpo", "ppo", "grpo", "rloo", "reinforce_plus_plus"]
+Trainer = Literal["sft", "dpo", "ppo"]
 Device = Literal["auto", "cpu", "gpu"]
 OnCritical = Literal["stop", "mark", "ignore"]
 
@@ -17,6 +21,16 @@ _WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+\S*")
 _DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 Files = str | list[str] | None
+
+TRAINERS: Mapping[Algorithm, Trainer] = {
+    "sft": "sft",
+    "dpo": "dpo",
+    "ppo": "ppo",
+    "grpo": "ppo",
+    "rloo": "ppo",
+    "reinforce_plus_plus": "ppo",
+}
+"""Which trainer runs an algorithm, and so which tree of settings it has."""
 
 
 class _Part(BaseModel):
@@ -110,7 +124,8 @@ class Recipe(_Part):
     name
         The recipe's file name without its suffix.
     algorithm
-        ``sft`` (supervised fine-tuning) or ``grpo`` (group-relative policy optimisation).
+        ``sft`` (supervised fine-tuning), ``dpo`` (direct preference optimisation), or one that learns
+        from rewards: ``ppo`` (with a critic), ``grpo``, ``rloo``, ``reinforce_plus_plus``.
     model
         A folder in Hugging Face's layout, or the id of a model on the hub.
     callbacks
@@ -141,6 +156,11 @@ class Recipe(_Part):
     alerts: Alerts = Alerts()
     notes: str = ""
     extends: str | None = None
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer that runs the algorithm: all that learn from rewards share verl's ``ppo``."""
+        return TRAINERS[self.algorithm]
 
     @field_validator("callbacks")
     @classmethod

@@ -75,8 +75,8 @@ class Completion:
 
     def _keys(self, line: str, word: str) -> list[str]:
         recipe = next(iter(line.split()), "")
-        algorithm = self._magics.lab.recipes().get(recipe).algorithm
-        return [f"{key}=" for key in schema_of(algorithm).complete(word)]
+        trainer = self._magics.lab.recipes().get(recipe).trainer
+        return [f"{key}=" for key in schema_of(trainer).complete(word)]
 
     def _matcher(self) -> Callable[[CompletionContext], SimpleMatcherResult]:
         def verl_lab_matcher(context: CompletionContext) -> SimpleMatcherResult:

@@ -13,27 +13,27 @@ from verl_lab.domain.recipe import Problem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from verl_lab.domain.recipe import Algorithm
+    from verl_lab.domain.recipe import Trainer
 
 _ACTOR = "actor_rollout_ref.actor"
 _ROLLOUT = "actor_rollout_ref.rollout"
 _REF = "actor_rollout_ref.ref"
 
 
-def batch_problems(algorithm: Algorithm, settings: Mapping[str, Any], rows: Mapping[str, int | None]) -> list[Problem]:
+def batch_problems(trainer: Trainer, settings: Mapping[str, Any], rows: Mapping[str, int | None]) -> list[Problem]:
     """Return what is wrong with batch sizes, given verl's settings and the rows of the data."""
     processes = settings["trainer.n_gpus_per_node"] * settings["trainer.nnodes"]
     batch = settings["data.train_batch_size"]
     if (
         problems := _not_positive(settings, ["data.train_batch_size", "trainer.n_gpus_per_node", "trainer.nnodes"])
-    ) or (problems := _too_few_rows(algorithm, batch, rows)):
+    ) or (problems := _too_few_rows(trainer, batch, rows)):
         return problems
-    if algorithm == "sft":
+    if trainer != "ppo":
         return _sft(settings, processes)
-    return _grpo(settings, processes)
+    return _ppo(settings, processes)
 
 
-def step_problems(algorithm: Algorithm, settings: Mapping[str, Any], rows: Mapping[str, int | None]) -> list[Problem]:
+def step_problems(trainer: Trainer, settings: Mapping[str, Any], rows: Mapping[str, int | None]) -> list[Problem]:
     """Return what is wrong with the length of the run and with how often it saves and validates."""
     problems = _not_positive(settings, ["trainer.total_epochs"])
     wanted = settings["trainer.total_training_steps"]
@@ -51,7 +51,7 @@ def step_problems(algorithm: Algorithm, settings: Mapping[str, Any], rows: Mappi
                     f"Set trainer.total_epochs={enough}." if enough else None,
                 )
             )
-    if algorithm == "sft":
+    if trainer != "ppo":
         # SFTTrainer.fit takes the step modulo these; -1 is how verl says never.
         for key in ("trainer.save_freq", "trainer.test_freq"):
             if settings[key] == 0:
@@ -59,12 +59,12 @@ def step_problems(algorithm: Algorithm, settings: Mapping[str, Any], rows: Mappi
     return problems
 
 
-def planned_steps(algorithm: Algorithm, settings: Mapping[str, Any], rows: Mapping[str, int | None]) -> int | None:
+def planned_steps(trainer: Trainer, settings: Mapping[str, Any], rows: Mapping[str, int | None]) -> int | None:
     """Return how many steps the run will take; None where only verl can tell."""
     wanted = settings["trainer.total_training_steps"]
     if wanted is not None:
         return int(wanted)
-    if algorithm == "grpo" and settings["data.filter_overlong_prompts"]:
+    if trainer == "ppo" and settings["data.filter_overlong_prompts"]:
         return None  # the tokenizer decides how many rows are left
     each = _steps_an_epoch(settings, rows)
     return None if each is None else each * int(settings["trainer.total_epochs"])
@@ -83,12 +83,12 @@ def _not_positive(settings: Mapping[str, Any], keys: list[str]) -> list[Problem]
     ]
 
 
-def _too_few_rows(algorithm: Algorithm, batch: int, rows: Mapping[str, int | None]) -> list[Problem]:
+def _too_few_rows(trainer: Trainer, batch: int, rows: Mapping[str, int | None]) -> list[Problem]:
     problems: list[Problem] = []
     # Incomplete batches are dropped from training, and by SFT from validation too (its loss is then NaN).
     for part, key in (("train", "data.train_files"), ("val", "data.val_files")):
         count = rows[part]
-        if count is not None and count < batch and (part == "train" or algorithm == "sft"):
+        if count is not None and count < batch and (part == "train" or trainer != "ppo"):
             why = f"has {count} rows, fewer than one batch of {batch}."
             problems.append(Problem(key, count, why, f"Set data.train_batch_size to {count} or less."))
     return problems
@@ -107,7 +107,7 @@ def _sft(settings: Mapping[str, Any], processes: int) -> list[Problem]:
     return _divides("data.micro_batch_size_per_gpu", micro, batch // processes, "rows of each GPU's batch")
 
 
-def _grpo(settings: Mapping[str, Any], processes: int) -> list[Problem]:
+def _ppo(settings: Mapping[str, Any], processes: int) -> list[Problem]:
     batch, answers = settings["data.train_batch_size"], settings[f"{_ROLLOUT}.n"]
     mini = settings[f"{_ACTOR}.ppo_mini_batch_size"]
     problems = _not_positive(settings, [f"{_ROLLOUT}.n", f"{_ACTOR}.ppo_mini_batch_size"])
@@ -129,10 +129,10 @@ def _grpo(settings: Mapping[str, Any], processes: int) -> list[Problem]:
     if parallel <= 0 or processes % parallel:
         why = f"{parallel} does not divide the {processes} GPUs."
         problems.append(Problem(f"{_ROLLOUT}.tensor_model_parallel_size", parallel, why, "Set it to 1."))
-    return problems + _grpo_micro_batches(settings, mini * answers // processes)
+    return problems + _ppo_micro_batches(settings, mini * answers // processes)
 
 
-def _grpo_micro_batches(settings: Mapping[str, Any], mini_per_process: int) -> list[Problem]:
+def _ppo_micro_batches(settings: Mapping[str, Any], mini_per_process: int) -> list[Problem]:
     if settings[f"{_ACTOR}.use_dynamic_bsz"]:
         room = settings[f"{_ACTOR}.ppo_max_token_len_per_gpu"] * settings[f"{_ACTOR}.ulysses_sequence_parallel_size"]
         longest = settings["data.max_prompt_length"] + settings["data.max_response_length"]

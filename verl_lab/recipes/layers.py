@@ -13,11 +13,23 @@ from verl_lab.recipes.overrides import flatten
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from verl_lab.domain.recipe import Algorithm, Recipe
+    from verl_lab.domain.recipe import Algorithm, Recipe, Trainer
     from verl_lab.recipes.device import ChosenDevice
 
-MODEL_KEY: Mapping[Algorithm, str] = {"sft": "model.path", "grpo": "actor_rollout_ref.model.path"}
+MODEL_KEY: Mapping[Trainer, str] = {
+    "sft": "model.path",
+    "dpo": "model.path",
+    "ppo": "actor_rollout_ref.model.path",
+}
 """Where each trainer reads which model to start from."""
+
+ESTIMATORS: Mapping[Algorithm, str] = {
+    "ppo": "gae",
+    "grpo": "grpo",
+    "rloo": "rloo",
+    "reinforce_plus_plus": "reinforce_plus_plus",
+}
+"""verl's name of the advantage estimator of each algorithm that learns from rewards."""
 
 TRAIN_KEY, VAL_KEY = "data.train_files", "data.val_files"
 REWARD_KEY = "reward.custom_reward_function"
@@ -40,13 +52,15 @@ _CPU_MODEL: dict[str, Any] = {
     "use_remove_padding": False,
     "enable_gradient_checkpointing": False,
 }
-_CPU_SETTINGS: Mapping[Algorithm, dict[str, Any]] = {
-    "sft": {
-        "model": _CPU_MODEL,
-        "engine": {"strategy": "fsdp2", "model_dtype": "fp32", "dtype": "float32", **_CPU_FSDP},
-        "data": {"num_workers": 0},
-    },
-    "grpo": {
+_CPU_ENGINE: dict[str, Any] = {
+    "model": _CPU_MODEL,
+    "engine": {"strategy": "fsdp2", "model_dtype": "fp32", "dtype": "float32", **_CPU_FSDP},
+    "data": {"num_workers": 0},
+}
+_CPU_SETTINGS: Mapping[Trainer, dict[str, Any]] = {
+    "sft": _CPU_ENGINE,
+    "dpo": _CPU_ENGINE,
+    "ppo": {
         "actor_rollout_ref": {
             "model": _CPU_MODEL,
             "actor": {
@@ -74,11 +88,11 @@ _CPU_SETTINGS: Mapping[Algorithm, dict[str, Any]] = {
 
 def base_settings(recipe: Recipe, device: ChosenDevice) -> dict[str, Any]:
     """Return every setting below the recipe's parameters, by verl's key; later layers have won."""
-    layers = (_own(recipe), _on_cpu(recipe.algorithm) if device == "cpu" else _on_gpu(recipe), _fields(recipe))
+    layers = (_own(recipe), _on_cpu(recipe.trainer) if device == "cpu" else _on_gpu(recipe), _fields(recipe))
     return {key: value for layer in layers for key, value in layer.items()}
 
 
-def environment(algorithm: Algorithm, device: ChosenDevice, *, local_model: bool) -> dict[str, str]:
+def environment(trainer: Trainer, device: ChosenDevice, *, local_model: bool) -> dict[str, str]:
     """Return the environment variables of the training process.
 
     ``local_model`` says that the model is a folder: nothing then needs the hub.
@@ -89,7 +103,7 @@ def environment(algorithm: Algorithm, device: ChosenDevice, *, local_model: bool
     if device == "cpu":
         # Two processes with two threads each were ten times slower than with one each.
         found |= {"VERL_PLATFORM": "cpu", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    if algorithm == "sft":
+    if trainer != "ppo":
         return found
     found |= {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -116,14 +130,14 @@ def _own(recipe: Recipe) -> dict[str, Any]:
         "trainer.default_local_dir": "@run@/checkpoints",
         "trainer.resume_mode": "auto",
     }
-    if recipe.algorithm == "sft":
+    if recipe.trainer != "ppo":
         return settings
     return settings | {
         "trainer.use_v1": True,
         "trainer.v1.trainer_mode": "verl_lab_sync",
         "trainer.rollout_data_dir": "@attempt@/samples/rollout",
         "trainer.validation_data_dir": "@attempt@/samples/validation",
-        "algorithm.adv_estimator": recipe.algorithm,
+        "algorithm.adv_estimator": ESTIMATORS[recipe.algorithm],
         "ray_kwargs.ray_init.address": "local",
         "ray_kwargs.ray_init.include_dashboard": False,
         "ray_kwargs.ray_init._node_ip_address": "127.0.0.1",
@@ -136,22 +150,22 @@ def _on_gpu(recipe: Recipe) -> dict[str, Any]:
     """Return verl's own platform and rollout, without what needs flash-attn, which is seldom installed."""
     shared: dict[str, Any] = {"trainer.device": "cuda", "trainer.n_gpus_per_node": recipe.resources.gpus}
     model = {"override_config": {"attn_implementation": "sdpa"}, "use_remove_padding": False}
-    if recipe.algorithm == "sft":
+    if recipe.trainer != "ppo":
         return shared | dict(flatten({"model": model, "engine": {"strategy": "fsdp2"}}))
     parts = {"model": model, "actor": {"strategy": "fsdp2"}, "rollout": {"name": "vllm"}}
     return shared | dict(flatten({"actor_rollout_ref": parts}))
 
 
-def _on_cpu(algorithm: Algorithm) -> dict[str, Any]:
+def _on_cpu(trainer: Trainer) -> dict[str, Any]:
     """Return what verl needs to train without a GPU: one process, fp32, no compiled or flash kernels."""
     shared: dict[str, Any] = {"trainer.device": "cpu", "trainer.n_gpus_per_node": 1}
-    return shared | dict(flatten(_CPU_SETTINGS[algorithm]))
+    return shared | dict(flatten(_CPU_SETTINGS[trainer]))
 
 
 def _fields(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's fields under verl's keys."""
     fields: dict[str, Any] = {
-        MODEL_KEY[recipe.algorithm]: recipe.model,
+        MODEL_KEY[recipe.trainer]: recipe.model,
         TRAIN_KEY: recipe.data.train,
         VAL_KEY: recipe.data.val,
     }

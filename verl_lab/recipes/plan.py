@@ -75,7 +75,7 @@ def make_plan(recipe: Recipe, overrides: Sequence[str], device: Device) -> Plan:
     assignments = _parse(overrides, problems)
     changed = _with_fields(recipe, [item for item in assignments if item.key in RECIPE_FIELDS], problems)
     chosen = _device(changed, device, problems)
-    schema = schema_of(changed.algorithm)
+    schema = schema_of(changed.trainer)
     values = base_settings(changed, chosen)
     for key, value in flatten(changed.parameters):
         _set(values, Assignment(key, value, str(value)), schema, problems)
@@ -85,7 +85,7 @@ def make_plan(recipe: Recipe, overrides: Sequence[str], device: Device) -> Plan:
                 _set(values, Assignment(key, value, item.text), schema, problems)
     _locate(values, changed)
     # Fields of the recipe are no parameters, so they come past the check above.
-    fields = (MODEL_KEY[changed.algorithm], TRAIN_KEY, VAL_KEY, f"{REWARD_KEY}.path", f"{REWARD_KEY}.name")
+    fields = (MODEL_KEY[changed.trainer], TRAIN_KEY, VAL_KEY, f"{REWARD_KEY}.path", f"{REWARD_KEY}.name")
     problems += [Problem(key, values.pop(key), why) for key in fields if (why := why_unsafe(values.get(key)))]
     return Plan(changed, chosen, schema, values, problems)
 
@@ -191,7 +191,7 @@ def _problem(name: str, value: object, schema: Schema) -> Problem | None:  # noq
 def _locate(values: dict[str, Any], recipe: Recipe) -> None:
     """Make paths absolute: training does not run in the folder the user stands in."""
     here = Path.cwd()
-    model = MODEL_KEY[recipe.algorithm]
+    model = MODEL_KEY[recipe.trainer]
     if model in values:
         values[model] = locate_model(values[model], here)
     for key in (TRAIN_KEY, VAL_KEY, f"{REWARD_KEY}.path"):

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from verl_lab.domain.recipe import Algorithm, Device, Problem, Recipe
+    from verl_lab.domain.recipe import Algorithm, Device, Problem, Recipe, Trainer
     from verl_lab.recipes.device import ChosenDevice
 
-_MODULES: Mapping[Algorithm, str] = {
+_MODULES: Mapping[Trainer, str] = {
     "sft": "verl_lab.verl_plugin.train_sft",
-    "grpo": "verl_lab.verl_plugin.train_ppo",
+    "dpo": "verl_lab.verl_plugin.train_dpo",
+    "ppo": "verl_lab.verl_plugin.train_ppo",
 }
 # Hydra's own log file repeats the run's log; it goes where all is removed at the end.
 _HYDRA = ('hydra.run.dir="@scratch@/hydra"', "hydra.output_subdir=null")
@@ -99,14 +100,14 @@ def render(
     if checked.errors or config is None:
         raise refuse(recipe, checked.errors)
     settings = plan.hydra_overrides()
-    algorithm = plan.recipe.algorithm
-    argv = (*_program(python, algorithm, int(config.trainer.n_gpus_per_node)), *_HYDRA, *settings)
-    env = environment(algorithm, plan.device, local_model=Path(str(plan.values[MODEL_KEY[algorithm]])).is_dir())
+    trainer = plan.recipe.trainer
+    argv = (*_program(python, trainer, int(config.trainer.n_gpus_per_node)), *_HYDRA, *settings)
+    env = environment(trainer, plan.device, local_model=Path(str(plan.values[MODEL_KEY[trainer]])).is_dir())
     if plan.recipe.callbacks:
         env["VERL_LAB_CALLBACKS"] = ",".join(plan.recipe.callbacks)
     return Rendered(
         recipe=plan.recipe,
-        algorithm=algorithm,
+        algorithm=plan.recipe.algorithm,
         device=plan.device,
         argv=argv,
         env=env,
@@ -120,10 +121,10 @@ def render(
     )
 
 
-def _program(python: str, algorithm: Algorithm, processes: int) -> tuple[str, ...]:
-    """SFT runs one process a GPU, started by torchrun; Ray starts the processes of the others."""
-    module = _MODULES[algorithm]
-    if algorithm == "sft" and processes > 1:
+def _program(python: str, trainer: Trainer, processes: int) -> tuple[str, ...]:
+    """SFT and DPO run one process a GPU, started by torchrun; Ray starts the processes of the others."""
+    module = _MODULES[trainer]
+    if trainer != "ppo" and processes > 1:
         torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
         return (python, *torchrun, "-m", module)
     return (python, "-m", module)

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from verl_lab.domain.recipe import Algorithm
+    from verl_lab.domain.recipe import Trainer
 
-TREES: Mapping[Algorithm, str] = {"sft": "sft_trainer_engine", "grpo": "ppo_trainer"}
-"""The name of the file in ``verl/trainer/config`` that each algorithm's trainer reads."""
+TREES: Mapping[Trainer, str] = {"sft": "sft_trainer_engine", "dpo": "sft_trainer_engine", "ppo": "ppo_trainer"}
+"""The name of the file in ``verl/trainer/config`` that each trainer reads."""
 
 # Dictionaries that verl passes on as they are, though its files give them some keys already.
 _ALSO_OPEN = ("ray_kwargs.ray_init", "reward.custom_reward_function.reward_kwargs")
@@ -88,7 +88,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Schema:
-    """All settings of one algorithm's trainer.
+    """All settings of one trainer.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ def config_folder() -> Path:
     )
 
 
-def compose(algorithm: Algorithm, overrides: Sequence[str] = ()) -> DictConfig:
+def compose(trainer: Trainer, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose verl's configuration as its trainer will; ``overrides`` are in Hydra's notation.
 
     Raises
@@ -156,7 +156,7 @@ def compose(algorithm: Algorithm, overrides: Sequence[str] = ()) -> DictConfig:
 
     folder = config_folder()
     with _hydra, _own_hydra(), hydra.initialize_config_dir(str(folder), version_base=None):
-        return hydra.compose(TREES[algorithm], overrides=list(overrides))
+        return hydra.compose(TREES[trainer], overrides=list(overrides))
 
 
 @contextmanager
@@ -173,15 +173,15 @@ def _own_hydra() -> Generator[None]:
         GlobalHydra.instance().hydra = users
 
 
-def schema_of(algorithm: Algorithm) -> Schema:
-    """Return the settings of an algorithm's trainer; read once a process. Errors as ``compose``."""
-    return _read(TREES[algorithm], algorithm, config_folder())
+def schema_of(trainer: Trainer) -> Schema:
+    """Return the settings of a trainer; read once a process. Errors as ``compose``."""
+    return _read(trainer, config_folder())
 
 
 @lru_cache(maxsize=8)
-def _read(tree: str, algorithm: Algorithm, folder: Path) -> Schema:
-    config = compose(algorithm)
-    reader = _Reader(Declarations(folder.parents[1]), _SFT_FREQUENCY if tree == TREES["sft"] else {})
+def _read(trainer: Trainer, folder: Path) -> Schema:
+    config = compose(trainer)
+    reader = _Reader(Declarations(folder.parents[1]), {} if trainer == "ppo" else _SFT_FREQUENCY)
     reader.read(config, "")
     reader.open_below.update(key for key in _ALSO_OPEN if key.rsplit(".", 1)[0] in reader.groups)
     return Schema(reader.keys, frozenset(reader.open_below), frozenset(reader.groups))

@@ -56,7 +56,7 @@ def check(recipe: Recipe, overrides: Sequence[str] = (), *, device: Device = "au
     plan = make_plan(recipe, overrides, device)
     problems = list(plan.problems)
     try:
-        config = compose(recipe.algorithm, plan.hydra_overrides())
+        config = compose(recipe.trainer, plan.hydra_overrides())
         settings = _Settings(config)
         settings.resolve()
     except (HydraException, OmegaConfBaseException) as error:
@@ -68,13 +68,13 @@ def check(recipe: Recipe, overrides: Sequence[str] = (), *, device: Device = "au
     problems += references
     bad = {problem.key for problem in problems}
     # A number that was refused leaves another one behind; arithmetic on that would mislead.
-    if not references and not bad & _ARITHMETIC[recipe.algorithm]:
-        problems += batch_problems(recipe.algorithm, settings, rows)
-        problems += step_problems(recipe.algorithm, settings, rows)
-    if plan.device == "cpu" and recipe.algorithm == "grpo":
+    if not references and not bad & _ARITHMETIC[recipe.trainer]:
+        problems += batch_problems(recipe.trainer, settings, rows)
+        problems += step_problems(recipe.trainer, settings, rows)
+    if plan.device == "cpu" and recipe.trainer == "ppo":
         problems += _rollout_problems(settings)
     sound = all(problem.severity == "warning" for problem in problems)
-    total = planned_steps(recipe.algorithm, settings, rows) if sound else None
+    total = planned_steps(recipe.trainer, settings, rows) if sound else None
     return Checked(plan, config, total, tuple(problems))
 
 
@@ -90,9 +90,11 @@ def refuse(recipe: Recipe, problems: Sequence[Problem]) -> InvalidConfigurationE
     return InvalidConfigurationError(f"Recipe {recipe.name!r} cannot be launched: {count}.", None, lines)
 
 
+_ENGINE_ARITHMETIC = frozenset({"data.train_batch_size", "data.micro_batch_size_per_gpu", "trainer.total_epochs"})
 _ARITHMETIC = {
-    "sft": frozenset({"data.train_batch_size", "data.micro_batch_size_per_gpu", "trainer.total_epochs"}),
-    "grpo": frozenset(
+    "sft": _ENGINE_ARITHMETIC,
+    "dpo": _ENGINE_ARITHMETIC,
+    "ppo": frozenset(
         {
             "data.train_batch_size",
             "actor_rollout_ref.actor.ppo_mini_batch_size",
@@ -127,12 +129,12 @@ class _Settings(dict[str, Any]):
 def _input_problems(plan: Plan, settings: _Settings, problems: list[Problem]) -> dict[str, int | None]:
     """Check what the run reads; return the rows of ``train`` and ``val``, None where unknown."""
     refused = {problem.key for problem in plan.problems}
-    model = MODEL_KEY[plan.recipe.algorithm]
+    model = MODEL_KEY[plan.recipe.trainer]
     if model not in refused:
         problems += check_model(model, plan.values.get(model))
     rows: dict[str, int | None] = {"train": None, "val": None}
     columns, suffixes = _needed(plan, settings)
-    for name, key, needed in (("train", TRAIN_KEY, True), ("val", VAL_KEY, plan.recipe.algorithm != "sft")):
+    for name, key, needed in (("train", TRAIN_KEY, True), ("val", VAL_KEY, plan.recipe.trainer == "ppo")):
         value = plan.values.get(key)
         if key not in refused and (needed or value is not None):
             report = check_data(key, value, columns, suffixes)
@@ -148,7 +150,7 @@ def _needed(plan: Plan, settings: _Settings) -> tuple[list[str], list[str]]:
     """Return the columns and file types that verl's data sets read (verl/utils/dataset)."""
     if settings["data.custom_cls.path"]:
         return [], [".parquet", ".json", ".jsonl"]
-    if plan.recipe.algorithm == "sft":
+    if plan.recipe.trainer == "sft":
         return [settings["data.messages_key"]], [".parquet"]
     columns = [settings["data.prompt_key"], settings["data.reward_fn_key"]]
     if settings["reward.reward_manager.name"] == "naive":

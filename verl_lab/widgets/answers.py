@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from verl_lab.widgets.source import PanelSource, Sample, SampleSheet
 
 _BYTES_MOST = 90_000
-_HEAD, _TAIL = 1_200, 400
+_TEXT_LONGEST = 1_600
+_GROUP_BYTES, _BYTES_A_CHARACTER = 50_000, 4
+_RESPONSES_MOST = 300
 _WHOLE_LONGEST = 80_000
 _LOG_LINES = 400
 _LOG_LONGEST = 60_000
@@ -38,7 +40,14 @@ def told_samples(source: PanelSource, step: int | None, kind: str, start: int) -
     groups: list[dict[str, Any]] = []
     size = 0
     for group in sheet.groups[start:]:
-        told = {"prompt": _shortened(group.prompt), "samples": [_told_sample(one) for one in group.samples]}
+        shown = group.samples[:_RESPONSES_MOST]
+        # One group always fits: of many responses, less of each is shown.
+        longest = min(_TEXT_LONGEST, _GROUP_BYTES // (_BYTES_A_CHARACTER * max(1, len(shown))))
+        told = {
+            "prompt": _shortened(group.prompt, _TEXT_LONGEST),
+            "samples": [_told_sample(one, longest) for one in shown],
+            "responses": len(group.samples),
+        }
         size += len(orjson.dumps(told))
         if groups and size > _BYTES_MOST:
             break
@@ -127,16 +136,17 @@ def _cells(wanted: NDArray[np.int64], steps: NDArray[np.int64], values: NDArray[
     return cells
 
 
-def _told_sample(sample: Sample) -> dict[str, Any]:
-    expected = None if sample.expected is None else clipped(sample.expected, 400)
-    return {"response": _shortened(sample.response), "score": sample.score, "expected": expected}
+def _told_sample(sample: Sample, longest: int) -> dict[str, Any]:
+    expected = None if sample.expected is None else clipped(sample.expected, longest // 4)
+    return {"response": _shortened(sample.response, longest), "score": sample.score, "expected": expected}
 
 
-def _shortened(text: str) -> dict[str, Any]:
+def _shortened(text: str, longest: int) -> dict[str, Any]:
     """Return the beginning and the end of a long text, and how much lies between."""
-    if len(text) <= _HEAD + _TAIL:
+    if len(text) <= longest:
         return {"head": text, "left_out": 0, "tail": ""}
-    return {"head": text[:_HEAD], "left_out": len(text) - _HEAD - _TAIL, "tail": text[-_TAIL:]}
+    tail = longest // 4
+    return {"head": text[: longest - tail], "left_out": len(text) - longest, "tail": text[-tail:]}
 
 
 def _text_at(sheet: SampleSheet, group: int, place: int | None) -> str:

@@ -57,14 +57,14 @@ class Axis:
     def cut(self, places: Places, values: NDArray[np.float64]) -> tuple[Places, NDArray[np.float64], int]:
         """Return the part that is shown, with a point beyond either end so that the line goes on to the edge.
 
-        The third is the position after the last point inside.
+        The third is the position after the last point inside, 0 if none is.
         """
         if self.span is None:
             return places, values, places.size
         first = int(np.searchsorted(places, self.span[0], side="left"))
         end = int(np.searchsorted(places, self.span[1], side="right"))
         start = max(0, first - 1)
-        return places[start : end + 1], values[start : end + 1], end - start
+        return places[start : end + 1], values[start : end + 1], end - start if end > first else 0
 
 
 def unit_of(kind: str, extent: tuple[float, float]) -> tuple[float, str]:

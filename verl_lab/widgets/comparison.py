@@ -9,6 +9,7 @@ from verl_lab.widgets import answers
 from verl_lab.widgets.axis import Line
 from verl_lab.widgets.contrast import Difference, Value, best_of, differences, value_of
 from verl_lab.widgets.gather import gather
+from verl_lab.widgets.judgement import judge
 from verl_lab.widgets.live import STYLE, LiveWidget, front_end
 from verl_lab.widgets.packing import pack
 from verl_lab.widgets.picture import Heading, picture
@@ -89,7 +90,7 @@ class Comparison(LiveWidget):
         charts = selection.shown(names)
         drawn, buffers = pack(gather(self._lines(headers), charts, selection))
         runs = [
-            {**told_header(header), "health": told_health(source.health(), {})}
+            {**told_header(header), "health": told_health(judge(source).health, {})}
             for header, source in zip(headers, self._sources, strict=True)
         ]
         return {
@@ -171,7 +172,7 @@ class Comparison(LiveWidget):
         headers = [source.header() for source in self._sources]
         lines = [f"Comparison of {len(headers)} runs"]
         for k, (header, source) in enumerate(zip(headers, self._sources, strict=True)):
-            health = source.health()
+            health = judge(source).health
             score = f"health {health.score}" if health.score is not None else "no health score"
             lines.append(f"  {'ABCDEFGH'[k]}  {header.name} ({header.run_id}): {header.state}, {score}")
         letters = "".join(f"{'ABCDEFGH'[k]:>24}" for k in range(len(headers)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from verl_lab.errors import InvalidInputError
 from verl_lab.widgets import answers
+from verl_lab.widgets.judgement import Judgement, judge
 from verl_lab.widgets.live import STYLE, LiveWidget, front_end, show
 from verl_lab.widgets.selection import Selection
 from verl_lab.widgets.snapshot import lines_of, snapshot, told_names, told_others
@@ -15,11 +17,11 @@ from verl_lab.widgets.told import key_of, told_findings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from verl_lab.domain.finding import Finding
     from verl_lab.widgets.source import PanelSource, Player
 
 __all__ = ["Panel", "show"]
 
+_JUDGED_FIRST_S = 0.05
 _FRONT = (
     *("dom", "library", "menu", "plots", "charts", "header", "health", "findings"),
     *("picker", "toolbar", "samples", "tables", "player", "tabs", "panel"),
@@ -48,7 +50,9 @@ class Panel(LiveWidget):
         self._player = player
         self._selection = Selection(only=tuple(metrics))
         self._acknowledged: set[str] = set()
-        self._findings: Sequence[Finding] = ()
+        self._judgement: Judgement | None = None
+        self._judging_s = 0.0
+        self._is_behind = False
         self._ends_hearing: Callable[[], None] = source.subscribe(self._wake)
 
     def _unsubscribe(self) -> None:
@@ -64,24 +68,37 @@ class Panel(LiveWidget):
         return summary(self._source, self._selection)
 
     def _snapshot(self) -> tuple[dict[str, Any], list[bytes]]:
-        source, selection = self._source, self._selection
-        header = source.header()
-        self._findings = source.findings()
+        source = self._source
+        judgement = self._judgement
+        # Curves do not wait for a judgement that takes long; a replay shows both of one step.
+        self._is_behind = self._player is None and judgement is not None and self._judging_s > _JUDGED_FIRST_S
+        if judgement is None or not self._is_behind:
+            judgement = self._judge()
         return snapshot(
             source,
-            header,
-            selection,
-            findings=self._findings,
-            health=source.health(),
+            source.header(),
+            self._selection,
+            findings=judgement.findings,
+            health=judgement.health,
             acknowledged=self._acknowledged,
         )
 
     def _lists(self) -> Sequence[dict[str, Any]]:
-        source = self._source
+        judgement = self._judgement or Judgement()
+        if self._is_behind:
+            before, judgement = judgement, self._judge()
+            if judgement != before:
+                self._wake()
         return (
-            told_names(source.metric_names()),
-            told_findings(self._findings, source.not_applicable(), self._acknowledged),
+            told_names(self._source.metric_names()),
+            told_findings(judgement.findings, judgement.not_applicable, self._acknowledged),
         )
+
+    def _judge(self) -> Judgement:
+        begun = monotonic()
+        self._judgement = judgement = judge(self._source)
+        self._judging_s = monotonic() - begun
+        return judgement
 
     def _do(self, kind: str, asked: Mapping[str, Any]) -> bool:
         source = self._source

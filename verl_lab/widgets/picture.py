@@ -31,6 +31,7 @@ _SEVERITIES = {"info": "#6b6b6b", "warning": "#b26a00", "error": "#c62828", "cri
 _COLOURS = (_LINE, "#d9733a", "#2f9e8f", "#8e6bbf", "#c2507e", "#7f8b2f", "#5a7d9a")
 _DASHES = ("-", "--", ":", "-.", (0, (6, 2)), (0, (1, 2)), (0, (8, 2, 2, 2)))
 _FEW = 12
+_DECADE = 10
 _PALETTE = 64
 
 
@@ -81,7 +82,7 @@ def picture(heading: Heading, sheet: Sheet) -> bytes:
         box = (
             0.065 + column * 0.5,
             (height - head - (row + 1) * _ROW_IN + 0.32) / height,
-            0.425,
+            0.415,
             (_ROW_IN - 0.68) / height,
         )
         note = _draw(figure.add_axes(box, facecolor="white"), plot, sheet)
@@ -110,13 +111,14 @@ def _draw_names(figure: Figure, canvas: FigureCanvasAgg, y: float, sheet: Sheet)
 def _draw(axes: Axes, plot: Plot, sheet: Sheet) -> str:
     """Draw one chart; return what cannot be seen in it."""
     note = ""
-    if sheet.is_log:
+    is_log = sheet.is_log and any(bool(np.any(curve.values > 0)) for curve in plot.curves)
+    if is_log:
         axes.set_yscale("log", nonpositive="mask")
     for k, curve in reversed(list(enumerate(plot.curves))):
         said = _draw_curve(axes, curve, sheet, marked=k == 0)
         note = said if k == 0 else note
     for limit in plot.limits:
-        if not sheet.is_log or limit["y"] > 0:
+        if not is_log or limit["y"] > 0:
             axes.axhline(limit["y"], color=_SEVERITIES[limit["severity"]], linewidth=0.9, linestyle=(0, (3, 3)))
     for flag in plot.flags:
         if sheet.extent[0] <= flag["x"] <= sheet.extent[1]:
@@ -126,7 +128,7 @@ def _draw(axes: Axes, plot: Plot, sheet: Sheet) -> str:
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}{sheet.suffix}")
     if sheet.extent[0] < sheet.extent[1]:
         axes.set_xlim(sheet.extent[0] / sheet.scale, sheet.extent[1] / sheet.scale)
-    _settle_axes(axes, is_log=sheet.is_log)
+    _settle_axes(axes, is_log=is_log)
     return note
 
 
@@ -165,7 +167,9 @@ def _draw_curve(axes: Axes, curve: Curve, sheet: Sheet, *, marked: bool) -> str:
 
 
 def _settle_axes(axes: Axes, *, is_log: bool) -> None:
-    if not is_log:
+    if is_log:
+        _settle_log(axes)
+    else:
         axes.locator_params(axis="y", nbins=4)
     axes.locator_params(axis="x", nbins=6, integer=True)
     axes.grid(visible=True, axis="y", color=_GRID, linewidth=0.8, linestyle="-")
@@ -174,6 +178,18 @@ def _settle_axes(axes: Axes, *, is_log: bool) -> None:
     axes.tick_params(length=0, labelsize=7.5, labelcolor=_FAINT, labelfontfamily="DejaVu Sans")
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _settle_log(axes: Axes) -> None:
+    """Give a logarithmic axis a few round ticks: powers of ten, or within one decade even steps."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+    low, high = axes.get_ylim()
+    axis = axes.yaxis
+    axis.set_major_locator(LogLocator(numticks=5) if high > _DECADE * low else MaxNLocator(4))
+    axis.set_major_formatter(lambda y, _: f"{y:.3g}")
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _write(

@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from verl_lab.widgets.gather import gather
+from verl_lab.widgets.judgement import judge
 from verl_lab.widgets.picture import WIDTH_PX, Heading, picture
 from verl_lab.widgets.snapshot import lines_of
 from verl_lab.widgets.told import worst
@@ -54,11 +55,10 @@ def bundle(text: str, png: bytes | None) -> dict[str, Any]:
 
 def drawn(source: PanelSource, selection: Selection) -> bytes:
     """Return the run's picture as it is now, as a PNG."""
-    header, findings = source.header(), source.findings()
+    header, judgement = source.header(), judge(source)
     charts = selection.shown(source.metric_names())
-    sheet = gather(lines_of(source, header, selection), charts, selection, findings)
-    alarm = worst(findings)
-    health = source.health()
+    sheet = gather(lines_of(source, header, selection), charts, selection, judgement.findings)
+    alarm, health = worst(judgement.findings), judgement.health
     heading = Heading(
         title=f"{header.name} · {_state(header)}",
         note=header.reason or progress(header),
@@ -71,10 +71,10 @@ def drawn(source: PanelSource, selection: Selection) -> bytes:
 
 def summary(source: PanelSource, selection: Selection) -> str:
     """Return the run as text: where it stands, what is wrong, and the last value of each chart."""
-    header = source.header()
-    lines = [f"{header.name} ({header.run_id}): {_state(header)}", progress(header), _score(source.health())]
+    header, judgement = source.header(), judge(source)
+    lines = [f"{header.name} ({header.run_id}): {_state(header)}", progress(header), _score(judgement.health)]
     lines += [line for line in (header.reason, header.notice) if line]
-    active = [finding for finding in source.findings() if finding.is_active]
+    active = [finding for finding in judgement.findings if finding.is_active]
     for finding in active[:_FINDINGS_MOST]:
         lines.append(f"  {_sentence(finding)}")
         lines += [f"    try --set {setting}" for setting in finding.settings]

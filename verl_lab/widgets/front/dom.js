@@ -2,6 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const SAID_MS = 1500;
+const FOCUSED = new Set(["button", "input", "select", "summary"]);
 const SEVERITY_WORDS = { info: "Info", warning: "Warning", error: "Error", critical: "Critical" };
 
 /** Make an element with a class, text and attributes. */
@@ -10,6 +11,8 @@ export function element(tag, className, text = "", attributes = {}) {
   made.className = className;
   made.textContent = text;
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  // Arrow keys and letters are for what has the focus, not JupyterLab's shortcuts: it asks the element itself.
+  if (FOCUSED.has(tag) || "tabindex" in attributes) made.setAttribute("data-lm-suppress-shortcuts", "true");
   return made;
 }
 

@@ -7,13 +7,14 @@ function score(value) {
   return value === null ? "no score" : String(Number(value.toPrecision(4)));
 }
 
-function spread(samples) {
+function spread(samples, count) {
   const scores = samples.map((sample) => sample.score).filter((value) => value !== null);
   if (scores.length < 2) return "";
   const mean = scores.reduce((sum, value) => sum + value, 0) / scores.length;
   const [low, high] = [Math.min(...scores), Math.max(...scores)];
   const range = low === high ? "all the same" : `${score(low)} to ${score(high)}`;
-  return `${samples.length} responses · mean ${score(mean)} · ${range}`;
+  const shown = count > samples.length ? `the first ${samples.length} of ` : "";
+  return `${shown}${count} responses · mean ${score(mean)} · ${range}`;
 }
 
 export function createSamples(send) {
@@ -58,11 +59,11 @@ export function createSamples(send) {
     made.append(head, text(sample.response, group, place));
     return made;
   };
-  const draw = ({ prompt, samples }, group) => {
+  const draw = ({ prompt, samples, responses: count }, group) => {
     const made = element("section", "verl-lab-sample-group");
     const responses = element("div", "verl-lab-responses", "", { tabindex: "0", role: "group", "aria-label": "Responses" });
     responses.append(...samples.map((sample, place) => card(sample, group, place)));
-    made.append(text(prompt, group, null), element("p", "verl-lab-unit", spread(samples)), responses);
+    made.append(text(prompt, group, null), element("p", "verl-lab-unit", spread(samples, count)), responses);
     return made;
   };
   return {
