@@ -41,6 +41,20 @@ _ARGUMENTS = [
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _MISSING = "The browser tests need Chromium, which is not installed. On Debian: apt-get install chromium"
 _WAIT_MS = 60_000
+# Before its session is ready JupyterLab asks which kernel to take, and what it sends before may get lost for good.
+_KERNEL_ANSWERS = """async (limit) => {
+    const until = performance.now() + limit;
+    const later = (ms) => new Promise((done) => setTimeout(done, ms, "late"));
+    const within = (promise, ms) => Promise.race([promise, later(ms)]);
+    const context = jupyterapp.shell.currentWidget.sessionContext;
+    for (; performance.now() < until; await later(50)) {
+        if (await within(context.ready, 1000) === "late" || !context.session?.kernel) continue;
+        const { kernel } = context.session;
+        if (await within(kernel.info, 1000) === "late") continue;
+        if (await within(kernel.requestExecute({ code: "", silent: true }).done, 3000) !== "late") return;
+    }
+    throw new Error(`The kernel does not answer: ${context.kernelDisplayStatus}`);
+}"""
 # What JupyterLab itself reports when a kernel ends under a notebook, or a widget's kernel is gone.
 _NOT_OURS = ("Canceled future for ", "widget model not found")
 
@@ -116,11 +130,7 @@ class NotebookPage:
         self.page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell", timeout=_WAIT_MS)
         self.page.evaluate("async () => { await jupyterapp.restored; jupyterapp.shell.collapseLeft(); }")
         if kernel:
-            self.page.wait_for_function(
-                """() => { const k = jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel;
-                           return k && k.connectionStatus === "connected" && k.status !== "unknown"; }""",
-                timeout=_WAIT_MS,
-            )
+            self.page.evaluate(_KERNEL_ANSWERS, _WAIT_MS)
 
     def start_cell(self, index: int) -> None:
         """Run a cell and return at once."""
@@ -139,7 +149,8 @@ class NotebookPage:
                 const late = new Promise((done) => setTimeout(done, limit, "late"));
                 if (await Promise.race([window.running, late]) !== "late") return;
                 const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-                throw new Error(`The cell did not end: kernel ${kernel.status}, ${kernel.connectionStatus}`); }""",
+                const asked = document.querySelector(".jp-Dialog")?.innerText ?? "nothing";
+                throw new Error(`The cell did not end: kernel ${kernel.status}, JupyterLab asks: ${asked}`); }""",
             2 * _WAIT_MS,
         )
         failed = [output for output in self.outputs(index) if output["output_type"] == "error"]

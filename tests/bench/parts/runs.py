@@ -46,10 +46,10 @@ def write_run(folder: Path, steps: int) -> Path:
 
 
 def fill(store: Store, run_id: str, steps: int) -> None:
-    """Put steps into the index, as if another file of the run had held them."""
+    """Put steps after the first into the index, up to ``steps``, as if another file of the run had held them."""
     at: FilePosition | None = None
     records: list[tuple[int, MetricRecord]] = []
-    for step, data in enumerate(values(steps), 1):
+    for step, data in enumerate(values(steps - 1), 2):
         place = 10**12 + step
         records.append((place, MetricRecord(place, step, 1.7e9 + step, data)))
         if len(records) == _AT_ONCE or step == steps:
