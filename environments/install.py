@@ -43,6 +43,9 @@ ROLES = {
     "training": ("base", "manager", "training"),
 }
 
+# What a role has in a folder of its own under ``apart/``, out of sight of everything that does not ask for it.
+APART = {"test": ("trl",)}
+
 
 class SetupError(Exception):
     """The environment could not be made; the message says why and what to do."""
@@ -52,7 +55,7 @@ def inputs(role: str) -> str:
     """Hash all that decides what an install of ``role`` gives."""
     digest = hashlib.sha256()
     names = ("build.txt", f"{role}.txt", "version.json", "install_torch.py", "../pyproject.toml")
-    for name in names:
+    for name in (*names, *(f"apart/{name}.txt" for name in APART.get(role, ()))):
         digest.update((HERE / name).read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -191,6 +194,9 @@ def install(env: Environment, role: str, log: IO[str], lock: int, *, new: bool) 
     count = sum(1 for line in (HERE / f"{role}.txt").read_text().splitlines() if "==" in line)
     text = f"installing the packages of role {role} (about {count}, a few minutes)"
     step(text, [*locked, HERE / f"{role}.txt"], log, lock)
+    for name in APART.get(role, ()):
+        beside = ["--upgrade", "--target", env.venv / "apart" / name, "-r", HERE / "apart" / f"{name}.txt"]
+        step(f"installing {name} apart", [*pip, "--no-deps", "--require-hashes", *beside], log, lock)
     editable = [*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT]
     step("installing verl-lab itself, editable", editable, log, lock)
     step("checking that the packages fit each other", [env.python, "-m", "pip", "check"], log, lock)

@@ -4,6 +4,8 @@ Pins that are still possible are kept; ``--upgrade`` takes the newest of everyth
 role is resolved with the pins of the larger one, so that installing the one after the other
 changes nothing.
 
+What lies apart from a role, in ``apart/``, is pinned alone: what it needs is in the role.
+
 torch of the roles without a GPU has an install step of its own, because its CPU and CUDA builds
 are different files with different hashes. It takes part in the resolution, so that everything
 fits it, and is then left out, together with what only its CUDA build needs.
@@ -73,7 +75,7 @@ def cuda_only(annotated: str) -> set[str]:
 
 
 def compile_lock(folder: Path, role: str, where: str, options: list[str]) -> str:
-    """Resolve one role in a scratch copy of this folder and return the lock's text."""
+    """Resolve one role, or what lies apart from it, in a scratch copy of this folder and return the lock's text."""
     (folder / "pyproject.toml").write_text(f'[tool.uv]\nenvironments = ["{where}"]\n')
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", *options]
     command += ["--custom-compile-command", "make lock", "--output-file", f"{role}.txt", f"{role}.in"]
@@ -90,6 +92,7 @@ def main() -> None:
         folder = Path(scratch)
         for path in HERE.glob("*.in"):
             shutil.copy(path, folder)
+        shutil.copytree(HERE / "apart", folder / "apart")
         pins: dict[str, str] = {}
         for role, where, start, without_torch in LOCKS:
             lock = HERE / f"{role}.txt"
@@ -102,6 +105,12 @@ def main() -> None:
             options = ["--generate-hashes", *(f"--no-emit-package={name}" for name in left_out)]
             lock.write_text(compile_lock(folder, role, where, options))
             print(f"{lock.name}" + (f", without {' '.join(left_out)}" if left_out else ""))
+        for path in sorted((HERE / "apart").glob("*.in")):
+            if upgrade:
+                (folder / "apart" / f"{path.stem}.txt").unlink(missing_ok=True)
+            options = ["--generate-hashes", "--no-deps"]
+            path.with_suffix(".txt").write_text(compile_lock(folder, f"apart/{path.stem}", POSIX, options))
+            print(f"apart/{path.stem}.txt")
 
 
 if __name__ == "__main__":

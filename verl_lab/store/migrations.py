@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, insert, inspect, select
+from sqlalchemy import func, insert, inspect, select, text
 
 from verl_lab.errors import StoreError
 from verl_lab.store import tables
@@ -15,9 +15,23 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+
+def add_datasets(connection: Connection) -> None:
+    """Version 2: what data sets there are, and the hashes of files that were read."""
+    blob = "BYTEA" if connection.dialect.name == "postgresql" else "BLOB"
+    rowid = " WITHOUT ROWID" if connection.dialect.name == "sqlite" else ""
+    real = "DOUBLE PRECISION NOT NULL"
+    columns = f"hash TEXT NOT NULL, added {real}, facts {blob} NOT NULL, PRIMARY KEY (hash)"
+    connection.execute(text(f"CREATE TABLE datasets ({columns}){rowid}"))
+    columns = f"hash TEXT NOT NULL, path TEXT NOT NULL, name TEXT NOT NULL, declared INTEGER NOT NULL, seen {real}"
+    connection.execute(text(f"CREATE TABLE dataset_places ({columns}, PRIMARY KEY (hash, path)){rowid}"))
+    columns = "path TEXT NOT NULL, stamp TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (path)"
+    connection.execute(text(f"CREATE TABLE file_hashes ({columns}){rowid}"))
+
+
 # Version n+1 is reached from version n by STEPS[n - 1]. A step spells its statements out instead of using
 # ``tables``, which describe the newest version only. A database without any table starts at the newest version.
-STEPS: tuple[Callable[[Connection], None], ...] = ()
+STEPS: tuple[Callable[[Connection], None], ...] = (add_datasets,)
 NEWEST = 1 + len(STEPS)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from verl_lab.store import rebuild, tables
 from verl_lab.store.batch import FilePosition
 from verl_lab.store.commit import commit
+from verl_lab.store.datasets import Datasets
 from verl_lab.store.engine import Database
 from verl_lab.store.events import Events
 from verl_lab.store.metrics import Metrics
@@ -31,6 +32,8 @@ class Store:
     ----------
     runs, metrics, events, quarantine
         Reading, and the runs' own rows.
+    datasets
+        What data sets there are, and the hashes of files.
     """
 
     def __init__(self, database: Database) -> None:
@@ -40,6 +43,7 @@ class Store:
         self.metrics = Metrics(database, self.runs, self._shapes)
         self.events = Events(database, self.runs)
         self.quarantine = Quarantine(database, self.runs)
+        self.datasets = Datasets(database)
 
     @classmethod
     def open(cls, url: str, *, busy_s: float = 30.0) -> Store:

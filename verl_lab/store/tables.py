@@ -161,3 +161,34 @@ quarantine = Table(
     Column("text", LargeBinary),
     sqlite_with_rowid=False,
 )
+
+datasets = Table(
+    "datasets",
+    metadata,
+    _key("hash", Text),
+    Column("added", Double, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# ``declared``: someone said that this content is what the path holds, so that another one there is a surprise.
+dataset_places = Table(
+    "dataset_places",
+    metadata,
+    _key("hash", Text),
+    _key("path", Text),
+    Column("name", Text, nullable=False),
+    Column("declared", Integer, nullable=False),
+    Column("seen", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# ``stamp``: device, inode, size and times that the file had when its bytes were hashed.
+file_hashes = Table(
+    "file_hashes",
+    metadata,
+    _key("path", Text),
+    Column("stamp", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
