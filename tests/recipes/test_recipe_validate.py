@@ -60,16 +60,16 @@ def test_shipped_cpu_recipes_have_no_problem_once_they_have_data(catalog: Catalo
         ("sft-cpu", "optim.lr=1,2", "optim.lr", "several values"),
         ("sft-cpu", "data.micro_batch_size_per_gpu=5", "data.micro_batch_size_per_gpu", "Set it to 4."),
         ("sft-cpu", "data.train_batch_size=512", "data.train_files", "256 rows, fewer than one batch of 512"),
-        ("sft-cpu", "data.train_batch_size=0", "data.train_batch_size", "above 0"),
-        ("sft-cpu", "trainer.total_training_steps=0", "trainer.total_training_steps", "above 0"),
-        ("sft-cpu", "trainer.total_epochs=0", "trainer.total_epochs", "above 0"),
+        ("sft-cpu", "data.train_batch_size=0", "data.train_batch_size", "must be 1 or more. Set it to 1."),
+        ("sft-cpu", "trainer.total_training_steps=0", "trainer.total_training_steps", "must be 1 or more"),
+        ("sft-cpu", "trainer.total_epochs=0", "trainer.total_epochs", "must be 1 or more"),
         ("sft-cpu", "trainer.total_training_steps=17", "trainer.total_training_steps", "Set trainer.total_epochs=2."),
-        ("sft-cpu", "trainer.test_freq=0", "trainer.test_freq", "Set -1"),
+        ("sft-cpu", "trainer.test_freq=0", "trainer.test_freq", "1 or more, or -1. Set it to -1."),
         ("sft-cpu", "data.messages_key=chat", "data.train_files", "lacks the column chat"),
         ("grpo-cpu", "model_engine=megatron", "model_engine", "FSDP"),
         ("grpo-cpu", "trainer.v1.trainer_mode=sync", "trainer.v1.trainer_mode", "callbacks"),
         ("grpo-cpu", f"{ACTOR}.ppo_mini_batch_size=32", f"{ACTOR}.ppo_mini_batch_size", "more than the batch has"),
-        ("grpo-cpu", f"{ACTOR}.use_dynamic_bsz=false", f"{ACTOR}.ppo_micro_batch_size_per_gpu", "Set it, or set"),
+        ("grpo-cpu", f"{ACTOR}.use_dynamic_bsz=false", f"{ACTOR}.ppo_micro_batch_size_per_gpu", "Set it, or actor"),
         ("grpo-cpu", f"{ROLLOUT}.tensor_model_parallel_size=2", f"{ROLLOUT}.tensor_model_parallel_size", "not divide"),
         ("grpo-cpu", "actor_rollout_ref.rollout.name=vllm", "actor_rollout_ref.rollout.name", "needs a GPU"),
         ("grpo-cpu", "data.max_response_length=20000", f"{ACTOR}.ppo_max_token_len_per_gpu", "20128 or more"),
@@ -159,20 +159,6 @@ def test_data_files_are_looked_into(catalog: Catalog, inputs: Any, tmp_path: Pat
         assert expected in told(validate(recipe, [*inputs.sft, f"data.train={tmp_path}/{file}"]))
 
 
-def test_reward_file_is_parsed_and_never_run(catalog: Catalog, inputs: Any, tmp_path: Path) -> None:
-    reward = tmp_path / "reward.py"
-    recipe = catalog.get("grpo-cpu")
-    overrides = [*inputs.grpo, f"reward.path={reward}"]
-    mark = tmp_path / "ran"
-    reward.write_text(f"open({str(mark)!r}, 'w')\nasync def compute_score(**kwargs):\n    return 0\n")
-    assert validate(recipe, overrides) == ()
-    assert not mark.exists()
-    reward.write_text("def compute_score(:\n")
-    assert "line 1 is no Python" in told(validate(recipe, overrides))
-    reward.write_bytes(b"\0\xff")
-    assert "is no Python" in told(validate(recipe, overrides))
-
-
 def test_missing_pyarrow_is_said_and_no_failure(inputs: Any) -> None:
     code = f"""
 import sys
@@ -205,7 +191,8 @@ def test_recipe_parameters_are_checked_like_overrides(inputs: Any) -> None:
         }
     )
     problems = validate(recipe, inputs.sft)
-    assert {problem.key for problem in problems} == {"optim.lr", "trainer.totl_epochs", "trainer.device", "optim.betas"}
+    errors = {problem.key for problem in problems if problem.severity == "error"}
+    assert errors == {"optim.lr", "trainer.totl_epochs", "trainer.device", "optim.betas"}
 
 
 def test_recipe_fields_with_resolvers_are_refused(inputs: Any) -> None:

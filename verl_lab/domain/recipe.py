@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from typing_extensions import Self
 
 Algorithm = Literal["sft", "dpo", "ppo", "grpo", "rloo", "reinforce_plus_plus"]
 Trainer = Literal["sft", "dpo", "ppo"]
 Device = Literal["auto", "cpu", "gpu"]
 OnCritical = Literal["stop", "mark", "ignore"]
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""What a recipe may be called; the name is also that of its file."""
+LONGEST_NAME = 64
+
 _WEB_ADDRESS = re.compile(r"https?://[^\s/?#]+\S*")
 _DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -40,10 +47,17 @@ class _Part(BaseModel):
 
 
 class DataFiles(_Part):
-    """The files to train and to validate on; several are concatenated."""
+    """The files to train and to validate on; several are concatenated.
+
+    Attributes
+    ----------
+    snapshot
+        Whether a launch copies them first, so that a run trains on what they are now whatever becomes of them.
+    """
 
     train: Files = None
     val: Files = None
+    snapshot: bool = True
 
 
 class Reward(_Part):
@@ -116,6 +130,43 @@ class Alerts(_Part):
         return webhook
 
 
+class Expectation(_Part):
+    """What a metric should come to, as whoever wrote the recipe saw it; shown beside what it came to.
+
+    Attributes
+    ----------
+    min, max
+        Bounds of the value, both included.
+    direction
+        Whether it should rise or fall over the run.
+    at_step
+        The step at which the bounds hold; by default the last one.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    direction: Literal["up", "down"] | None = None
+    at_step: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.min is None and self.max is None and self.direction is None:
+            raise ValueError("give min, max or direction")
+        if any(bound is not None and not math.isfinite(bound) for bound in (self.min, self.max)):
+            raise ValueError("min and max are finite numbers")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min is larger than max")
+        return self
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a recipe was read from: a file, and the version (SHA-256) of the text it then held."""
+
+    file: Path
+    version: str
+
+
 class Recipe(_Part):
     """What to train and how, ready to be turned into verl's configuration.
 
@@ -136,13 +187,15 @@ class Recipe(_Part):
         How the run is judged while it trains.
     alerts
         Who is told when something is badly wrong.
+    expected
+        What metrics should come to, by name.
     notes
         What someone who starts it should know first.
     extends
         The recipe this one was made from; its values are already part of this one.
     """
 
-    name: Annotated[str, Field(pattern=_NAME, max_length=64)]
+    name: Annotated[str, Field(pattern=NAME, max_length=LONGEST_NAME)]
     version: int | str = 1
     algorithm: Algorithm
     description: str = ""
@@ -154,8 +207,27 @@ class Recipe(_Part):
     resources: Resources = Resources()
     checks: Checks = Checks()
     alerts: Alerts = Alerts()
+    expected: dict[str, Expectation] = Field(default_factory=dict[str, Expectation])
     notes: str = ""
     extends: str | None = None
+    _origin: Origin | None = PrivateAttr(default=None)
+
+    def __eq__(self, other: object) -> bool:
+        # Where it was read from is no part of what it says.
+        return isinstance(other, Recipe) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  it holds dictionaries
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where it was read from; a copy with other values keeps it. None for one made in Python."""
+        return self._origin
+
+    def read_from(self, origin: Origin) -> Recipe:
+        """Return the same recipe, with where it was read from."""
+        found = self.model_copy()
+        found._origin = origin  # noqa: SLF001  of its own class
+        return found
 
     @property
     def trainer(self) -> Trainer:

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from verl_lab.diagnostics import resolve_thresholds
 from verl_lab.domain.recipe import Alerts, Problem
 from verl_lab.domain.wire import RunLayout
-from verl_lab.errors import InvalidConfigurationError, InvalidInputError
-from verl_lab.recipes.render import render
+from verl_lab.errors import EnvironmentMismatchError, InvalidInputError
+from verl_lab.recipes.render import render_checked
+from verl_lab.recipes.snapshot import installed_version
 from verl_lab.recipes.source import read_mapping
-from verl_lab.recipes.validate import refuse
+from verl_lab.recipes.validate import check, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,26 +29,37 @@ ALERTS_FILE = "alerts.yaml"
 """In the lab's home: who is told about every run, where its recipe does not say otherwise."""
 
 
-def render_checked(recipe: Recipe, overrides: Sequence[str]) -> Rendered:
+def problems_of(recipe: Recipe, overrides: Sequence[str]) -> tuple[Problem, ...]:
+    """Return all that is wrong with a recipe, the overrides and the thresholds; what refuses a launch comes first."""
+    found = [*check(recipe, overrides).problems, *_threshold_problems(recipe)]
+    return tuple(sorted(found, key=lambda problem: problem.severity != "error"))
+
+
+def rendered_if_sound(recipe: Recipe, overrides: Sequence[str], *, for_launch: bool) -> Rendered:
     """Render a recipe, its thresholds checked along with all else.
+
+    Parameters
+    ----------
+    for_launch
+        Whether it is to be trained here, so that verl must be installed.
 
     Raises
     ------
     InvalidConfigurationError
         With every problem of the recipe, the overrides and the thresholds.
+    EnvironmentMismatchError
+        verl is not installed here, and is needed.
     """
-    problems = _threshold_problems(recipe)
-    try:
-        rendered = render(recipe, overrides)
-    except InvalidConfigurationError as error:
-        if not problems:
-            raise
-        every = [*error.problems, *map(str, problems)]
-        message = f"Recipe {recipe.name!r} cannot be launched: {len(every)} problems."
-        raise InvalidConfigurationError(message, error.hint, every) from error
-    if problems:
-        raise refuse(recipe, problems)
-    return rendered
+    checked = check(recipe, overrides)
+    thresholds = _threshold_problems(recipe)
+    if checked.errors or thresholds:
+        raise refuse(recipe, [*checked.problems, *thresholds])
+    if for_launch and installed_version() is None:
+        raise EnvironmentMismatchError(
+            "verl is not installed here, so nothing can be trained.",
+            "Install the training or cpu environment; a dry run works without.",
+        )
+    return render_checked(checked)
 
 
 def alerts_of_lab(home: Path) -> Alerts:

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
 from verl_lab.domain.run import RunState, Status
 from verl_lab.errors import InvalidInputError
+from verl_lab.lab.plan_report import PlanReport
 from verl_lab.lab.run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from verl_lab.lab.lab import Lab
     from verl_lab.recipes.render import Rendered
     from verl_lab.store import RunRow
 
 
 class PlannedRun(Run):
-    """What ``lab.train(..., dry_run=True)`` gives: checked and resolved, but neither written nor started."""
+    """What ``lab.train(..., dry_run=True)`` gives: checked and resolved, but neither written nor started.
 
-    def __init__(self, lab: Lab, run_id: str, folder: str, name: str, rendered: Rendered) -> None:
+    Attributes
+    ----------
+    rendered
+        What would be launched.
+    overrides
+        The overrides it was planned with.
+    """
+
+    def __init__(
+        self, lab: Lab, run_id: str, folder: str, name: str, rendered: Rendered, overrides: Sequence[str] = ()
+    ) -> None:
         super().__init__(lab, run_id, folder)
         self._name = name
         self.rendered = rendered
+        self.overrides = tuple(overrides)
 
     def __repr__(self) -> str:
         return f"PlannedRun({self._name!r}: checked, not started)"
 
     def _ipython_display_(self) -> None:
-        print(f"{self!r}\n\n{self.command}")  # noqa: T201  what a cell says, it prints
+        from IPython import display
+
+        cast("Any", display).display(self.report())
+
+    def report(self) -> PlanReport:
+        """Return what would run, how it is divided up, what it needs and what is watched, to be read."""
+        return PlanReport.of(repr(self), self.rendered)
 
     @property
     def row(self) -> RunRow:

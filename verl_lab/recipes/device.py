@@ -1,8 +1,11 @@
-"""Which device a run on this machine gets."""
+"""Which device a run on this machine gets, and how much memory it has."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +13,8 @@ if TYPE_CHECKING:
     from verl_lab.domain.recipe import Device
 
 ChosenDevice = Literal["cpu", "gpu"]
+
+_QUERY = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
 
 
 def has_gpu() -> bool:
@@ -22,3 +27,20 @@ def choose(device: Device) -> ChosenDevice:
     if device == "auto":
         return "gpu" if has_gpu() else "cpu"
     return device
+
+
+@lru_cache(maxsize=1)
+def gpu_memories() -> tuple[int, ...]:
+    """Return the memory of each NVIDIA GPU of this machine, in bytes; empty where there is none to be asked."""
+    if shutil.which(_QUERY[0]) is None:
+        return ()
+    try:
+        done = subprocess.run(_QUERY, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ()  # a driver that does not answer says nothing about memory
+    return tuple(int(line) << 20 for line in done.stdout.split() if line.isdigit())
+
+
+def host_memory() -> int:
+    """Return the memory of this machine, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -52,6 +52,7 @@ _CPU_MODEL: dict[str, Any] = {
     "use_remove_padding": False,
     "enable_gradient_checkpointing": False,
 }
+_CPU_CRITIC: dict[str, Any] = {"critic": {"model": _CPU_MODEL, "strategy": "fsdp2", "fsdp": _CPU_FSDP}}
 _CPU_ENGINE: dict[str, Any] = {
     "model": _CPU_MODEL,
     "engine": {"strategy": "fsdp2", "model_dtype": "fp32", "dtype": "float32", **_CPU_FSDP},
@@ -88,8 +89,13 @@ _CPU_SETTINGS: Mapping[Trainer, dict[str, Any]] = {
 
 def base_settings(recipe: Recipe, device: ChosenDevice) -> dict[str, Any]:
     """Return every setting below the recipe's parameters, by verl's key; later layers have won."""
-    layers = (_own(recipe), _on_cpu(recipe.trainer) if device == "cpu" else _on_gpu(recipe), _fields(recipe))
+    layers = (_own(recipe), _on_cpu(recipe) if device == "cpu" else _on_gpu(recipe), _fields(recipe))
     return {key: value for layer in layers for key, value in layer.items()}
+
+
+def has_critic(recipe: Recipe) -> bool:
+    """Whether the algorithm trains a critic beside the policy."""
+    return recipe.algorithm == "ppo"
 
 
 def environment(trainer: Trainer, device: ChosenDevice, *, local_model: bool) -> dict[str, str]:
@@ -132,6 +138,9 @@ def _own(recipe: Recipe) -> dict[str, Any]:
     }
     if recipe.trainer != "ppo":
         return settings
+    if has_critic(recipe):
+        # Otherwise verl looks for a model in its author's home.
+        settings["critic.model.path"] = "${actor_rollout_ref.model.path}"
     return settings | {
         "trainer.use_v1": True,
         "trainer.v1.trainer_mode": "verl_lab_sync",
@@ -153,13 +162,15 @@ def _on_gpu(recipe: Recipe) -> dict[str, Any]:
     if recipe.trainer != "ppo":
         return shared | dict(flatten({"model": model, "engine": {"strategy": "fsdp2"}}))
     parts = {"model": model, "actor": {"strategy": "fsdp2"}, "rollout": {"name": "vllm"}}
-    return shared | dict(flatten({"actor_rollout_ref": parts}))
+    critic = {"critic": {"model": model, "strategy": "fsdp2"}} if has_critic(recipe) else {}
+    return shared | dict(flatten({"actor_rollout_ref": parts} | critic))
 
 
-def _on_cpu(trainer: Trainer) -> dict[str, Any]:
+def _on_cpu(recipe: Recipe) -> dict[str, Any]:
     """Return what verl needs to train without a GPU: one process, fp32, no compiled or flash kernels."""
     shared: dict[str, Any] = {"trainer.device": "cpu", "trainer.n_gpus_per_node": 1}
-    return shared | dict(flatten(_CPU_SETTINGS[trainer]))
+    critic = _CPU_CRITIC if has_critic(recipe) else {}
+    return shared | dict(flatten(_CPU_SETTINGS[recipe.trainer] | critic))
 
 
 def _fields(recipe: Recipe) -> dict[str, Any]:

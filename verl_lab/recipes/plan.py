@@ -23,6 +23,7 @@ RECIPE_FIELDS = (
     "model",
     "data.train",
     "data.val",
+    "data.snapshot",
     "reward.path",
     "reward.name",
     "resources.device",
@@ -60,23 +61,19 @@ class Plan:
 
     def _sign(self, key: str) -> str:
         known = self.schema.keys.get(key)
+        if known is not None and known.is_own:
+            return "++"  # whether the trainer's own files have it or not
         return "+" if known is None or known.declared_only else ""
 
 
 def make_plan(recipe: Recipe, overrides: Sequence[str], device: Device) -> Plan:
-    """Lay the user's overrides over the recipe, and check every key and type.
-
-    Raises
-    ------
-    EnvironmentMismatchError
-        If verl is not installed here.
-    """
+    """Lay the user's overrides over the recipe, and check every key and type."""
     problems: list[Problem] = []
     assignments = _parse(overrides, problems)
     changed = _with_fields(recipe, [item for item in assignments if item.key in RECIPE_FIELDS], problems)
     chosen = _device(changed, device, problems)
     schema = schema_of(changed.trainer)
-    values = base_settings(changed, chosen)
+    values = {key.name: key.default for key in schema.keys.values() if key.is_own} | base_settings(changed, chosen)
     for key, value in flatten(changed.parameters):
         _set(values, Assignment(key, value, str(value)), schema, problems)
     for item in assignments:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from verl_lab.domain.recipe import Algorithm, Device, Problem, Recipe, Trainer
     from verl_lab.recipes.device import ChosenDevice
+    from verl_lab.recipes.validate import Checked
 
 _MODULES: Mapping[Trainer, str] = {
     "sft": "verl_lab.verl_plugin.train_sft",
@@ -54,6 +55,8 @@ class Rendered:
         Dotted names of the recipe's callbacks.
     warnings
         Problems that do not refuse a launch.
+    checked
+        What was learnt in checking: rows, memory, settings.
     """
 
     recipe: Recipe
@@ -68,6 +71,7 @@ class Rendered:
     total_steps: int | None
     callbacks: tuple[str, ...]
     warnings: tuple[Problem, ...]
+    checked: Checked
 
 
 def render(
@@ -90,15 +94,17 @@ def render(
     ------
     InvalidConfigurationError
         With every problem that was found.
-    EnvironmentMismatchError
-        If verl is not installed here.
     """
+    return render_checked(check(recipe, overrides, device=device), python=python)
+
+
+def render_checked(checked: Checked, *, python: str = sys.executable) -> Rendered:
+    """Turn what was checked into what is launched. Parameters and errors as ``render``."""
     from omegaconf import OmegaConf
 
-    checked = check(recipe, overrides, device=device)
     plan, config = checked.plan, checked.config
     if checked.errors or config is None:
-        raise refuse(recipe, checked.errors)
+        raise refuse(plan.recipe, checked.problems)
     settings = plan.hydra_overrides()
     trainer = plan.recipe.trainer
     argv = (*_program(python, trainer, int(config.trainer.n_gpus_per_node)), *_HYDRA, *settings)
@@ -117,7 +123,8 @@ def render(
         overrides=settings,
         total_steps=checked.total_steps,
         callbacks=plan.recipe.callbacks,
-        warnings=tuple(problem for problem in checked.problems if problem.severity == "warning"),
+        warnings=checked.warnings,
+        checked=checked,
     )
 
 

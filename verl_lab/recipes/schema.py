@@ -1,12 +1,12 @@
 """verl's own configuration: its keys, defaults and types, composed with Hydra alone.
 
-verl's folder is found without importing it, so neither verl nor torch is loaded.
+It is read from the snapshot that comes with verl-lab, so verl and torch need not be installed.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
-import importlib.util
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from verl_lab.errors import EnvironmentMismatchError, nearest
-from verl_lab.recipes.annotations import Declarations, Kinds, kind_of, kinds
+import yaml
+
+from verl_lab.errors import nearest
+from verl_lab.recipes.annotations import Declarations, Field, Kinds, kind_of
+from verl_lab.recipes.layers import CPU_ROLLOUT
+from verl_lab.recipes.snapshot import chosen_version, folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -27,31 +31,48 @@ if TYPE_CHECKING:
 TREES: Mapping[Trainer, str] = {"sft": "sft_trainer_engine", "dpo": "sft_trainer_engine", "ppo": "ppo_trainer"}
 """The name of the file in ``verl/trainer/config`` that each trainer reads."""
 
+OWN_SETTINGS: Mapping[Trainer, Path] = {"dpo": Path(__file__).with_name("dpo_settings.yaml")}
+"""Settings that verl's tree does not have: those of verl-lab's own trainers."""
+
 # Dictionaries that verl passes on as they are, though its files give them some keys already.
-_ALSO_OPEN = ("ray_kwargs.ray_init", "reward.custom_reward_function.reward_kwargs")
+_ALSO_OPEN = ("ray_kwargs.ray_init", "reward.custom_reward_function.reward_kwargs", "reward.reward_kwargs")
 
 # Where neither verl's files nor its dataclasses tell the type.
 _FILES: Kinds = frozenset({"str", "list", "null"})
+_COUNT: Kinds = frozenset({"int", "null"})
+_PATH: Kinds = frozenset({"str", "null"})
 _UNDECLARED: Mapping[str, Kinds] = {
     "train_files": _FILES,
     "val_files": _FILES,
     "logger": frozenset({"list", "str"}),
-    "total_training_steps": frozenset({"int", "null"}),
-    "max_ckpt_to_keep": frozenset({"int", "null"}),
-    "max_actor_ckpt_to_keep": frozenset({"int", "null"}),
-    "max_critic_ckpt_to_keep": frozenset({"int", "null"}),
-    "val_batch_size": frozenset({"int", "null"}),
-    "gen_batch_size": frozenset({"int", "null"}),
-    "num_cpus": frozenset({"int", "null"}),
-    "rollout_data_dir": frozenset({"str", "null"}),
-    "validation_data_dir": frozenset({"str", "null"}),
-    "resume_from_path": frozenset({"str", "null"}),
+    "total_training_steps": _COUNT,
+    "max_ckpt_to_keep": _COUNT,
+    "max_actor_ckpt_to_keep": _COUNT,
+    "max_critic_ckpt_to_keep": _COUNT,
+    "val_batch_size": _COUNT,
+    "gen_batch_size": _COUNT,
+    "num_cpus": _COUNT,
+    "rollout_data_dir": _PATH,
+    "validation_data_dir": _PATH,
+    "resume_from_path": _PATH,
+    "reference_path": _PATH,
 }
-# SFTTrainer also takes "after_each_epoch" here (verl/trainer/sft_trainer.py, SFTTrainer._init_engine).
-_SFT_FREQUENCY: Mapping[str, Kinds] = {
-    "trainer.save_freq": frozenset({"int", "str"}),
-    "trainer.test_freq": frozenset({"int", "str"}),
+# In one tree alone.
+_UNDECLARED_IN: Mapping[Trainer, Mapping[str, Kinds]] = {
+    # SFTTrainer also takes "after_each_epoch" here (verl/trainer/sft_trainer.py, SFTTrainer._init_engine).
+    "sft": {"trainer.save_freq": frozenset({"int", "str"}), "trainer.test_freq": frozenset({"int", "str"})},
+    "dpo": {
+        "trainer.save_freq": frozenset({"int", "str"}),
+        "trainer.test_freq": frozenset({"int", "str"}),
+        "dpo.max_prompt_length": _COUNT,
+    },
+    "ppo": {},
 }
+_OWN_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "actor_rollout_ref.rollout.name": (CPU_ROLLOUT,),
+    "dpo.loss_type": ("sigmoid", "ipo"),
+}
+"""Choices that verl-lab adds to verl's."""
 
 # Hydra composes through one object of the whole process.
 _hydra = threading.Lock()
@@ -69,14 +90,20 @@ class Key:
         verl's default, references resolved; None also where verl demands a value.
     kinds
         The kinds of value it takes; None where anything goes.
+    choices
+        The texts it takes, or its items where it is a list; empty where any will do.
     declared_only
         verl's files leave it out, its dataclass has it: Hydra then wants a ``+``.
+    is_own
+        It is verl-lab's: verl's files do not have it, and the trainer is always told its value.
     """
 
     name: str
     default: Any
     kinds: Kinds
+    choices: tuple[str, ...] = ()
     declared_only: bool = False
+    is_own: bool = False
 
     def takes(self, value: object) -> bool:
         """Whether a value is of a fitting kind; a reference to another key always is."""
@@ -124,39 +151,47 @@ class Schema:
         return [name for name, key in self.keys.items() if not key.declared_only]
 
 
-def config_folder() -> Path:
-    """Return verl's folder of configuration files.
-
-    Raises
-    ------
-    EnvironmentMismatchError
-        If verl is not installed here.
-    """
-    found = importlib.util.find_spec("verl")
-    for location in (found.submodule_search_locations or ()) if found else ():
-        folder = Path(location) / "trainer" / "config"
-        if folder.is_dir():
-            return folder.resolve()
-    raise EnvironmentMismatchError(
-        "verl is not installed here, so its settings cannot be checked.", "Install the training or cpu environment."
-    )
-
-
 def compose(trainer: Trainer, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose verl's configuration as its trainer will; ``overrides`` are in Hydra's notation.
 
     Raises
     ------
-    EnvironmentMismatchError
-        If verl is not installed here.
     hydra.errors.HydraException
         If Hydra refuses an override.
     """
+    return _compose(TREES[trainer], chosen_version(), overrides)
+
+
+def compose_values(trainer: Trainer, values: Mapping[str, Any]) -> DictConfig:
+    """Compose verl's configuration with settings whose keys were checked.
+
+    It is what ``compose`` gives with them as overrides, in a fraction of the time: verl's files are composed once a
+    process.
+
+    Raises
+    ------
+    omegaconf.errors.OmegaConfBaseException
+        If a setting cannot be where it is put, as below one that is no group.
+    """
+    from omegaconf import OmegaConf
+
+    config = copy.deepcopy(_defaults(TREES[trainer], chosen_version()))
+    for key, value in values.items():
+        OmegaConf.update(config, key, value, merge=True, force_add=True)
+    return config
+
+
+@lru_cache(maxsize=4)
+def _defaults(tree: str, version: str) -> DictConfig:
+    return _compose(tree, version, ())
+
+
+def _compose(tree: str, version: str, overrides: Sequence[str]) -> DictConfig:
     import hydra
 
-    folder = config_folder()
+    folder = folder_of(version) / "config"
     with _hydra, _own_hydra(), hydra.initialize_config_dir(str(folder), version_base=None):
-        return hydra.compose(TREES[trainer], overrides=list(overrides))
+        return hydra.compose(tree, overrides=list(overrides))
 
 
 @contextmanager
@@ -173,29 +208,31 @@ def _own_hydra() -> Generator[None]:
         GlobalHydra.instance().hydra = users
 
 
-def schema_of(trainer: Trainer) -> Schema:
-    """Return the settings of a trainer; read once a process. Errors as ``compose``."""
-    return _read(trainer, config_folder())
+def schema_of(trainer: Trainer, version: str | None = None) -> Schema:
+    """Return the settings of a trainer, by default in the version of verl that holds here; read once a process."""
+    return _read(trainer, version or chosen_version())
 
 
 @lru_cache(maxsize=8)
-def _read(trainer: Trainer, folder: Path) -> Schema:
-    config = compose(trainer)
-    reader = _Reader(Declarations(folder.parents[1]), {} if trainer == "ppo" else _SFT_FREQUENCY)
-    reader.read(config, "")
+def _read(trainer: Trainer, version: str) -> Schema:
+    reader = _Reader(trainer, Declarations(folder_of(version) / "declarations.json"))
+    reader.read(_defaults(TREES[trainer], version), "")
+    if trainer in OWN_SETTINGS:
+        reader.read_own(yaml.safe_load(OWN_SETTINGS[trainer].read_bytes()), "")
     reader.open_below.update(key for key in _ALSO_OPEN if key.rsplit(".", 1)[0] in reader.groups)
     return Schema(reader.keys, frozenset(reader.open_below), frozenset(reader.groups))
 
 
 class _Reader:
-    """Walks a composed configuration beside the dataclasses its nodes name."""
+    """Walks a composed configuration beside the classes its nodes name."""
 
-    def __init__(self, declarations: Declarations, known: Mapping[str, Kinds]) -> None:
+    def __init__(self, trainer: Trainer, declarations: Declarations) -> None:
         self.keys: dict[str, Key] = {}
         self.open_below: set[str] = set()
         self.groups: set[str] = set()
+        self._tree = TREES[trainer]
         self._declarations = declarations
-        self._known = known
+        self._known = _UNDECLARED_IN[trainer]
 
     def read(self, node: DictConfig, prefix: str) -> None:
         from omegaconf import DictConfig, OmegaConf
@@ -212,24 +249,40 @@ class _Reader:
                 self.read(value, key)
                 continue
             plain: Any = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-            self._add(key, plain, self._kinds(key, plain, kinds(declared[name]) if name in declared else None))
+            self._add(key, plain, declared.get(name))
         for name in declared.keys() - node.keys():
             self._add_declared(f"{prefix}.{name}", declared[name])
 
-    def _add(self, key: str, default: object, allowed: Kinds, *, declared_only: bool = False) -> None:
-        self.keys[key] = Key(key, default, allowed, declared_only)
-        if default == {} or (allowed is not None and "dict" in allowed):
-            self.open_below.add(key)
+    def read_own(self, node: Mapping[str, Any], prefix: str) -> None:
+        for name, value in node.items():
+            key = f"{prefix}.{name}" if prefix else name
+            if isinstance(value, dict):
+                self.groups.add(key)
+                self.read_own(cast("dict[str, Any]", value), key)
+            else:
+                self.keys[key] = Key(key, value, self._kinds(key, value, None), _OWN_CHOICES.get(key, ()), is_own=True)
 
-    def _add_declared(self, key: str, annotation: Any) -> None:
-        inner = self._declarations.is_class(annotation)
-        if inner is None:
-            allowed = kinds(annotation)
-            self._add(key, None, None if allowed is None else allowed | {"null"}, declared_only=True)
+    def _add(self, key: str, default: object, declared: Field | None) -> None:
+        allowed = self._kinds(key, default, None if declared is None else declared.kinds)
+        self._keep(Key(key, default, allowed, self._choices(key, declared)))
+
+    def _add_declared(self, key: str, field: Field) -> None:
+        if field.holds is None:
+            allowed = None if field.kinds is None else field.kinds | {"null"}
+            self._keep(Key(key, None, allowed, self._choices(key, field), declared_only=True))
             return
         self.groups.add(key)
-        for name, part in self._declarations.fields(inner).items():
+        for name, part in self._declarations.fields(field.holds).items():
             self._add_declared(f"{key}.{name}", part)
+
+    def _keep(self, key: Key) -> None:
+        self.keys[key.name] = key
+        if key.default == {} or (key.kinds is not None and "dict" in key.kinds):
+            self.open_below.add(key.name)
+
+    def _choices(self, key: str, declared: Field | None) -> tuple[str, ...]:
+        found = self._declarations.choices(self._tree, key) or (declared.choices if declared else ())
+        return (*found, *_OWN_CHOICES.get(key, ())) if found else ()
 
     def _kinds(self, key: str, default: object, declared: Kinds) -> Kinds:
         known = self._known.get(key) or _UNDECLARED.get(key.rsplit(".", 1)[-1])

@@ -10,7 +10,7 @@ import yaml
 from verl_lab.errors import FormatError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
     from pathlib import Path
 
 LARGEST_BYTES = 64 * 1024
@@ -60,6 +60,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
         If it is too large or deep, uses tags or aliases, repeats a key, or is no mapping; the
         message has line and column.
     """
+    return parse_mapping(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a recipe's file, line endings as they are; errors as ``read_mapping``."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_BYTES + 1)
@@ -71,11 +76,13 @@ def read_mapping(path: Path) -> dict[str, Any]:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: byte {error.start} is not UTF-8.", "Save the file as UTF-8.") from error
-    return parse_mapping(text, str(path))
+    return text
 
 
 def parse_mapping(text: str, source: str) -> dict[str, Any]:
     """Parse YAML that holds one mapping; ``source`` is named in errors, which are ``FormatError``."""
+    if len(text) > LARGEST_BYTES:
+        raise FormatError(f"{source}: a recipe is at most {LARGEST_BYTES // 1024} KiB.")
     try:
         _check_events(text, source)
         found: object = yaml.load(text, Loader=_Loader)  # noqa: S506  a subclass of SafeLoader, narrower still
@@ -87,6 +94,29 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise FormatError(f"{source}: expected a mapping of names to values.", "Write lines of the form 'name: value'.")
     return cast("dict[str, Any]", found)
+
+
+def compose(text: str) -> yaml.MappingNode:
+    """Return the nodes, with their places, of a text that ``parse_mapping`` has accepted."""
+    return cast("yaml.MappingNode", yaml.compose(text, Loader=_Loader))
+
+
+def place_of(text: str, keys: Sequence[object]) -> str:
+    """Say in which line and column of an accepted text a field lies; empty where it does not."""
+    node: yaml.Node = compose(text)
+    at: yaml.Mark | None = None
+    for name in keys:
+        pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value if isinstance(node, yaml.MappingNode) else [])
+        pair = next((pair for pair in pairs if pair[0].value == name), None)
+        if pair is None:
+            break
+        at, node = pair[0].start_mark, pair[1]
+    return _place(at)
+
+
+def implicit_kinds() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """Return what text without quotes is read as, in PyYAML's form, for what writes such text."""
+    return _Loader.yaml_implicit_resolvers
 
 
 def _check_events(text: str, source: str) -> None:

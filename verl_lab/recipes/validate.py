@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from verl_lab.domain.recipe import Device, Problem, Recipe
 from verl_lab.errors import InvalidConfigurationError
-from verl_lab.recipes.arithmetic import batch_problems, planned_steps, step_problems
-from verl_lab.recipes.inputs import check_data, check_model, check_reward
+from verl_lab.recipes.advice import advice_problems
+from verl_lab.recipes.arithmetic import READS, batch_problems, planned_steps, step_problems
+from verl_lab.recipes.composed import Settings
+from verl_lab.recipes.device import gpu_memories
+from verl_lab.recipes.inputs import DataReport, check_data
 from verl_lab.recipes.layers import CPU_ROLLOUT, MODEL_KEY, REWARD_KEY, TRAIN_KEY, VAL_KEY
+from verl_lab.recipes.lengths import length_problems, parallel_problems, row_length_problems
+from verl_lab.recipes.limits import limit_problems
+from verl_lab.recipes.memory import MemoryEstimate, estimate, memory_problems
+from verl_lab.recipes.model_folder import ModelFacts, check_model, check_tokenizer, facts_of, local_folder
 from verl_lab.recipes.plan import Plan, make_plan
-from verl_lab.recipes.schema import compose
+from verl_lab.recipes.reward import check_reward, try_reward
+from verl_lab.recipes.schema import compose_values
+from verl_lab.recipes.shapes import fault_finder, needed_columns, read_suffixes
+from verl_lab.recipes.snapshot import chosen_version, installed_version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from omegaconf import DictConfig
+
+    from verl_lab.domain.recipe import Trainer
 
 
 @dataclass(frozen=True)
@@ -27,138 +39,165 @@ class Checked:
     ----------
     config
         verl's configuration; None if Hydra refused to compose it.
+    settings
+        The same, resolved, by dotted key; None with it.
     total_steps
         Steps the run will take; None where only verl can tell, and where a problem refuses the launch.
+    rows
+        Rows of ``train`` and ``val``; None where unknown.
+    memory
+        What it needs on each device; None where the model's shape is not known here.
     """
 
     plan: Plan
     config: DictConfig | None
+    settings: Settings | None
     total_steps: int | None
     problems: tuple[Problem, ...]
+    rows: Mapping[str, int | None]
+    memory: MemoryEstimate | None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
         """The problems that refuse a launch."""
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """The problems that are only told."""
+        return tuple(problem for problem in self.problems if problem.severity == "warning")
+
 
 def check(recipe: Recipe, overrides: Sequence[str] = (), *, device: Device = "auto") -> Checked:
     """Compose a recipe with a user's overrides and collect every problem, raising for none of them.
 
-    Raises
-    ------
-    EnvironmentMismatchError
-        If verl is not installed here.
+    Neither verl nor torch is needed. A reward function is called on one row, in a process of its own.
     """
-    from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     plan = make_plan(recipe, overrides, device)
-    problems = list(plan.problems)
+    problems = [*plan.problems, *_version_problems()]
     try:
-        config = compose(recipe.trainer, plan.hydra_overrides())
-        settings = _Settings(config)
-        settings.resolve()
-    except (HydraException, OmegaConfBaseException) as error:
+        config = compose_values(recipe.trainer, plan.values)
+        settings = Settings(config)
+    except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "configuration"
         problems.append(Problem(key, None, f"Hydra refuses it: {str(error).splitlines()[0].rstrip('.')}."))
-        return Checked(plan, None, None, tuple(problems))
-    rows = _input_problems(plan, settings, problems)
+        return Checked(plan, None, None, None, tuple(problems), {"train": None, "val": None}, None)
     references = _reference_problems(plan, settings)
     problems += references
-    bad = {problem.key for problem in problems}
+    # What follows computes with numbers, and a reference may have come out as anything.
+    if references:
+        return Checked(plan, config, settings, None, tuple(problems), {"train": None, "val": None}, None)
+    problems += limit_problems(plan, settings)
+    model = _model_problems(plan, settings, problems)
+    rows = _input_problems(plan, settings, model, problems)
     # A number that was refused leaves another one behind; arithmetic on that would mislead.
-    if not references and not bad & _ARITHMETIC[recipe.trainer]:
+    memory = None
+    if not _are_sizes_refused(recipe.trainer, problems):
         problems += batch_problems(recipe.trainer, settings, rows)
-        problems += step_problems(recipe.trainer, settings, rows)
-    if plan.device == "cpu" and recipe.trainer == "ppo":
-        problems += _rollout_problems(settings)
+        problems += step_problems(settings, rows)
+        problems += length_problems(recipe.trainer, settings, model)
+        problems += parallel_problems(settings, model)
+        if not _are_sizes_refused(recipe.trainer, problems):
+            memory = estimate(plan, settings, model)
+            problems += memory_problems(plan, settings, memory)
+    problems += advice_problems(recipe.trainer, settings, model, device=plan.device)
+    problems += _device_problems(plan, settings)
     sound = all(problem.severity == "warning" for problem in problems)
     total = planned_steps(recipe.trainer, settings, rows) if sound else None
-    return Checked(plan, config, total, tuple(problems))
+    return Checked(plan, config, settings, total, tuple(_told_once(problems)), rows, memory)
 
 
 def validate(recipe: Recipe, overrides: Sequence[str] = (), *, device: Device = "auto") -> tuple[Problem, ...]:
-    """Return every problem of a recipe with a user's overrides, warnings included. Errors as ``check``."""
+    """Return every problem of a recipe with a user's overrides, warnings included."""
     return check(recipe, overrides, device=device).problems
 
 
 def refuse(recipe: Recipe, problems: Sequence[Problem]) -> InvalidConfigurationError:
-    """Return the error that tells all ``problems`` of ``recipe`` at once."""
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    lines = [str(problem) for problem in problems]
+    """Return the error that tells all ``problems`` of ``recipe`` at once, warnings after what refuses the launch."""
+    errors = [problem for problem in problems if problem.severity == "error"]
+    count = f"{len(errors)} problem{'' if len(errors) == 1 else 's'}"
+    lines = [str(problem) for problem in errors]
+    lines += [f"warning: {problem}" for problem in problems if problem.severity == "warning"]
     return InvalidConfigurationError(f"Recipe {recipe.name!r} cannot be launched: {count}.", None, lines)
 
 
-_ENGINE_ARITHMETIC = frozenset({"data.train_batch_size", "data.micro_batch_size_per_gpu", "trainer.total_epochs"})
-_ARITHMETIC = {
-    "sft": _ENGINE_ARITHMETIC,
-    "dpo": _ENGINE_ARITHMETIC,
-    "ppo": frozenset(
-        {
-            "data.train_batch_size",
-            "actor_rollout_ref.actor.ppo_mini_batch_size",
-            "actor_rollout_ref.rollout.n",
-            "trainer.total_epochs",
-        }
-    ),
-}
+def _are_sizes_refused(trainer: Trainer, problems: Sequence[Problem]) -> bool:
+    refused = {problem.key for problem in problems if problem.severity == "error"}
+    return bool(refused & READS[trainer]) or any(key.endswith("_parallel_size") for key in refused)
 
 
-class _Settings(dict[str, Any]):
-    """verl's resolved settings by dotted key."""
-
-    def __init__(self, config: DictConfig) -> None:
-        super().__init__()
-        self._config = config
-
-    def __missing__(self, key: str) -> Any:
-        from omegaconf import OmegaConf
-
-        value: Any = OmegaConf.select(self._config, key)
-        self[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        return self[key]
-
-    def resolve(self) -> None:
-        """Raise what OmegaConf raises for a reference that leads nowhere or in a circle."""
-        from omegaconf import OmegaConf
-
-        OmegaConf.to_container(self._config, resolve=True)
+def _version_problems() -> list[Problem]:
+    """Say when what was checked is not what is installed."""
+    installed, taken = installed_version(), chosen_version()
+    if installed is None:
+        why = f"is not installed here; settings were checked against those of verl {taken}."
+        return [Problem("verl", None, why, "Install the training or cpu environment to launch.", severity="warning")]
+    if installed != taken:
+        why = f"{installed} is installed; settings were checked against those of verl {taken}."
+        return [Problem("verl", installed, why, f"Install verl {taken}.", severity="warning")]
+    return []
 
 
-def _input_problems(plan: Plan, settings: _Settings, problems: list[Problem]) -> dict[str, int | None]:
+def _model_problems(plan: Plan, settings: Settings, problems: list[Problem]) -> ModelFacts | None:
+    """Check the model's folder, tokenizer and template; return its shape, None where it is not known here."""
+    key = MODEL_KEY[plan.recipe.trainer]
+    if key in {problem.key for problem in plan.problems}:
+        return None
+    value = plan.values.get(key)
+    found = check_model(key, value)
+    problems += found
+    folder = local_folder(value)
+    if found or folder is None:
+        return None
+    part = key.rpartition(".")[0]
+    if not settings[f"{part}.tokenizer_path"]:
+        plain = bool(settings["dpo.plain_text"]) if plan.recipe.trainer == "dpo" else False
+        needs_template = not plain and not settings[f"{part}.custom_chat_template"]
+        problems += check_tokenizer(key, folder, needs_template=needs_template)
+    return facts_of(folder)
+
+
+def _input_problems(
+    plan: Plan, settings: Settings, model: ModelFacts | None, problems: list[Problem]
+) -> dict[str, int | None]:
     """Check what the run reads; return the rows of ``train`` and ``val``, None where unknown."""
-    refused = {problem.key for problem in plan.problems}
-    model = MODEL_KEY[plan.recipe.trainer]
-    if model not in refused:
-        problems += check_model(model, plan.values.get(model))
-    rows: dict[str, int | None] = {"train": None, "val": None}
-    columns, suffixes = _needed(plan, settings)
-    for name, key, needed in (("train", TRAIN_KEY, True), ("val", VAL_KEY, plan.recipe.trainer == "ppo")):
+    refused, trainer = {problem.key for problem in plan.problems}, plan.recipe.trainer
+    reports = {"train": DataReport(), "val": DataReport()}
+    columns, suffixes = needed_columns(trainer, settings), read_suffixes(trainer, settings)
+    for name, key, needed in (("train", TRAIN_KEY, True), ("val", VAL_KEY, trainer == "ppo")):
         value = plan.values.get(key)
         if key not in refused and (needed or value is not None):
-            report = check_data(key, value, columns, suffixes)
-            problems += report.problems
-            rows[name] = report.rows
-    path = plan.values.get(f"{REWARD_KEY}.path")
-    if isinstance(path, str):
-        problems += check_reward(REWARD_KEY, path, str(settings[f"{REWARD_KEY}.name"]))
-    return rows
+            reports[name] = check_data(
+                key,
+                value,
+                columns=columns,
+                suffixes=suffixes,
+                fault_of=fault_finder(trainer, settings),
+                also=[name for name in ("extra_info", "reward_model", settings["dpo.prompt_key"]) if name],
+            )
+            problems += reports[name].problems
+    sample = reports["train"].sample
+    if model is not None and columns:
+        problems += row_length_problems(trainer, settings, sample, model.folder)
+    problems += _reward_problems(plan, settings, sample)
+    return {name: report.rows for name, report in reports.items()}
 
 
-def _needed(plan: Plan, settings: _Settings) -> tuple[list[str], list[str]]:
-    """Return the columns and file types that verl's data sets read (verl/utils/dataset)."""
-    if settings["data.custom_cls.path"]:
-        return [], [".parquet", ".json", ".jsonl"]
-    if plan.recipe.trainer == "sft":
-        return [settings["data.messages_key"]], [".parquet"]
-    columns = [settings["data.prompt_key"], settings["data.reward_fn_key"]]
-    if settings["reward.reward_manager.name"] == "naive":
-        columns.append("reward_model")
-    return columns, [".parquet", ".json", ".jsonl"]
+def _reward_problems(plan: Plan, settings: Settings, sample: Sequence[Mapping[str, Any]]) -> list[Problem]:
+    path, name = plan.values.get(f"{REWARD_KEY}.path"), str(settings[f"{REWARD_KEY}.name"])
+    if not isinstance(path, str):
+        return []
+    found = check_reward(REWARD_KEY, path, name)
+    if found or not sample or "reward_model" not in sample[0]:
+        return found
+    arguments = cast("Mapping[str, Any]", settings[f"{REWARD_KEY}.reward_kwargs"] or {})
+    source = settings["data.reward_fn_key"]
+    return try_reward(REWARD_KEY, path, name, sample[0], source_key=source, arguments=arguments)
 
 
-def _reference_problems(plan: Plan, settings: _Settings) -> list[Problem]:
+def _reference_problems(plan: Plan, settings: Settings) -> list[Problem]:
     """Check what references to other keys came out as; their kind is known only now."""
     found: list[Problem] = []
     for name, value in plan.values.items():
@@ -168,9 +207,26 @@ def _reference_problems(plan: Plan, settings: _Settings) -> list[Problem]:
     return found
 
 
-def _rollout_problems(settings: _Settings) -> list[Problem]:
+def _device_problems(plan: Plan, settings: Settings) -> list[Problem]:
+    """Check that the device is there, and that the rollout runs on it."""
+    wanted, there = plan.recipe.resources.gpus, len(gpu_memories())
+    if plan.device == "gpu":
+        if not there or wanted <= there:
+            return []
+        why = f"{wanted} GPUs are asked for, and this machine has {there}."
+        return [Problem("resources.gpus", wanted, why, f"Set it to {there}.")]
     key = "actor_rollout_ref.rollout.name"
-    name = settings[key]
-    if name == CPU_ROLLOUT:
+    if plan.recipe.trainer != "ppo" or settings[key] == CPU_ROLLOUT:
         return []
-    return [Problem(key, name, f"{name!r} needs a GPU.", f"On a CPU, leave it at {CPU_ROLLOUT}.")]
+    return [Problem(key, settings[key], f"{settings[key]!r} needs a GPU.", f"On a CPU, leave it at {CPU_ROLLOUT}.")]
+
+
+def _told_once(problems: Sequence[Problem]) -> list[Problem]:
+    """Leave out what was told in the same words, as of one file for training and validation."""
+    seen: set[tuple[str, str]] = set()
+    found: list[Problem] = []
+    for problem in problems:
+        if (problem.key, problem.message) not in seen:
+            seen.add((problem.key, problem.message))
+            found.append(problem)
+    return found

@@ -1,0 +1,216 @@
+"""What a lab is asked about its runs: how they do, how they differ, where they came from, what to try next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from verl_lab.diagnostics import resolve_thresholds
+from verl_lab.lab.backtest import Backtest, backtest
+from verl_lab.lab.checks import problems_of
+from verl_lab.lab.diagnosis import live, report
+from verl_lab.lab.report import RunReports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from verl_lab.domain.recipe import Problem, Recipe
+    from verl_lab.lab.diff import DiffTable, ShownDiff
+    from verl_lab.lab.lab import Lab
+    from verl_lab.lab.lineage import ShownLineage
+    from verl_lab.lab.planned import PlannedRun
+    from verl_lab.lab.recommend import Recommendation
+    from verl_lab.lab.run import Run
+    from verl_lab.lab.sides import Thing
+
+
+class Questions:
+    """The part of ``Lab`` that changes nothing."""
+
+    def diagnose(
+        self, run: Run | str | None = None, *, step: int | None = None, thresholds: Mapping[str, Any] | None = None
+    ) -> RunReports:
+        """Say how healthy runs are, what is wrong with them, and what cannot be judged.
+
+        Parameters
+        ----------
+        run
+            A run, its id, prefix or name; None for all that are live, attached logs that were
+            written to in the last ten minutes among them.
+        step
+            As it stood at this step; None for now.
+        thresholds
+            Changes to the rules' parameters for this call, by rule id; None takes those of each
+            run's recipe.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        InvalidInputError
+            The thresholds are not acceptable.
+        """
+        lab = cast("Lab", self)
+        resolve_thresholds(thresholds)
+        chosen = live(lab) if run is None else [lab.run(run) if isinstance(run, str) else run]
+        return RunReports(report(lab, one, step, thresholds) for one in chosen)
+
+    def backtest(
+        self,
+        rules: Sequence[str] | None = None,
+        runs: Sequence[Run | str] | None = None,
+        thresholds: Mapping[str, Any] | None = None,
+    ) -> Backtest:
+        """Say what rules would have done on past runs: when they fire, what a stop saves, false alarms.
+
+        Parameters
+        ----------
+        rules
+            Rule ids; all rules by default.
+        runs
+            Runs, or ids, prefixes or names; all runs of this lab by default.
+        thresholds
+            Changes to the rules' parameters, by rule id; None takes those of each run's recipe.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such rule or run.
+        InvalidInputError
+            The thresholds are not acceptable.
+        """
+        lab = cast("Lab", self)
+        resolve_thresholds(thresholds)
+        chosen = lab.runs() if runs is None else [lab.run(one) if isinstance(one, str) else one for one in runs]
+        return backtest(lab, chosen, rules, thresholds)
+
+    def validate(self, recipe: str | Recipe, overrides: Sequence[str] = ()) -> list[Problem]:
+        """Say everything that is wrong with a recipe before it is launched; verl and torch need not be installed.
+
+        A reward function is called on a row of the data, in a process of its own.
+
+        Parameters
+        ----------
+        recipe
+            A recipe's name, or a recipe.
+        overrides
+            ``key=value`` for verl's configuration; they win over the recipe's.
+
+        Returns
+        -------
+        list of Problem
+            Each with its key, value, why that will not do, and the nearest that will. Those of severity
+            ``error`` refuse a launch and come first.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such recipe.
+        """
+        chosen = cast("Lab", self).recipes.get(recipe) if isinstance(recipe, str) else recipe
+        return list(problems_of(chosen, overrides))
+
+    def diff(self, a: Thing, b: Thing) -> ShownDiff:
+        """Return what leads from one run, recipe, configuration file or data set to another.
+
+        Parameters
+        ----------
+        a, b
+            A run or a recipe, or its name; the path of a YAML or JSON file; ``dataset:`` with a data set's name
+            or hash. Of a run and a recipe of one name the recipe is meant, unless ``run:`` stands before it.
+
+        Returns
+        -------
+        Diff
+            ``added``, ``removed`` and ``changed`` by key; ``text()``, ``json()``, ``as_overrides()``,
+            ``apply(a)``. A notebook shows it as a tree.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such thing; the nearest are named.
+        InvalidInputError
+            The two cannot be compared.
+        """
+        from verl_lab.lab.diff import diff_things
+
+        return diff_things(cast("Lab", self), a, b)
+
+    def diff_table(self, things: Sequence[Thing]) -> DiffTable:
+        """Return many runs or recipes as a table of the settings that are not the same in all; as for ``diff``."""
+        from verl_lab.lab.diff import diff_table
+
+        return diff_table(cast("Lab", self), things)
+
+    def lineage(self, thing: Thing) -> ShownLineage:
+        """Return what a thing was made from, and what came of it, over all runs of this lab.
+
+        Parameters
+        ----------
+        thing
+            A run or a recipe, or its name; the path of a file or folder that runs read or wrote; a data set, its
+            name or its hash; or the id of a node, such as ``verl:0.9.1``.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such thing.
+        """
+        from verl_lab.lab.lineage import lineage
+
+        return lineage(cast("Lab", self), thing)
+
+    def recommend(
+        self, recipe_or_algorithm: str | Recipe, model: str | None = None, data: Sequence[str] | str | None = None
+    ) -> Recommendation:
+        """Return what worked best so far on the like of this, from this lab's own completed runs.
+
+        Parameters
+        ----------
+        recipe_or_algorithm
+            What is to be trained; what would be changed is said for it.
+        model, data
+            What it is to be trained on, where that is not what the recipe says: a model's folder or name, and
+            training files or a data set's hash.
+
+        Returns
+        -------
+        Recommendation
+            Empty, with the reason, where no run says anything about it.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such recipe or algorithm.
+        """
+        from verl_lab.lab.recommend import recommend
+
+        return recommend(cast("Lab", self), recipe_or_algorithm, model, data)
+
+    def matrix(
+        self,
+        recipe: str | Recipe,
+        values: Mapping[str, Sequence[Any]],
+        overrides: Sequence[str] = (),
+        name: str | None = None,
+    ) -> list[PlannedRun]:
+        """Check a run for each combination of some settings' values; none is started.
+
+        Parameters
+        ----------
+        recipe, overrides
+            As for ``train``.
+        values
+            The values to try, by key.
+        name
+            What the names of the runs begin with; by default the recipe's name.
+
+        Raises
+        ------
+        InvalidConfigurationError
+            One of the runs has problems.
+        InvalidInputError
+            There are none, or more than 100.
+        """
+        from verl_lab.lab.again import matrix
+
+        return matrix(cast("Lab", self), recipe, values, overrides, name)
