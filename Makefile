@@ -63,6 +63,10 @@ bench: setup-test  ## measure against the limits and the peers that are installe
 lock: setup-test  ## resolve environments/*.in into the pinned *.txt (UPGRADE=1: take the newest)
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python environments/lock.py $(if $(UPGRADE),--upgrade)
 
+.PHONY: snapshot
+snapshot: setup-test  ## take a snapshot of the installed verl's configuration, for checks without verl
+	@$(BIN)/python environments/snapshot_verl.py
+
 .PHONY: clean
 clean:  ## remove what tools left, but no environment, run or report
 	@rm -rf dist build/setup-*.log .pytest_cache .ruff_cache .import_linter_cache

@@ -48,3 +48,8 @@ class Settings:
     def recipes_folder(self) -> Path:
         """The user's own recipes."""
         return self.home / "recipes"
+
+    @property
+    def datasets_folder(self) -> Path:
+        """The copies of data that runs train on."""
+        return self.home / "datasets"

@@ -1,9 +1,10 @@
 """Make the sorting task offline: a tiny untrained Llama, its tokenizer, and disjoint problems.
 
-``python make_task.py OUT --seed 0`` writes ``OUT/model`` and four parquet files: ``sft_train``,
-``sft_val``, ``rl_train`` and ``heldout``. A prompt is ``sort 40313``, its answer ``01334``. A good
-half of the demonstrations for supervised fine-tuning are sorted the wrong way round, so that it
-leaves the model undecided, and the reward, which only takes ascending digits, has something to decide.
+``python make_task.py OUT --seed 0`` writes ``OUT/model`` and six parquet files: ``sft_train``,
+``sft_val``, ``rl_train``, ``dpo_train``, ``heldout`` and ``dpo_heldout``. A prompt is ``sort 40313``,
+its answer ``01334``. A good half of the demonstrations for supervised fine-tuning are sorted the wrong
+way round, so that it leaves the model undecided. The reward, which only takes ascending digits, has
+something to decide then, and so have the preferences, of which the rejected answer is the wrong way round.
 """
 
 from __future__ import annotations
@@ -96,6 +97,19 @@ def questions(problems: list[tuple[str, str]], split: str) -> pd.DataFrame:
     )
 
 
+def preferences(problems: list[tuple[str, str]]) -> pd.DataFrame:
+    """Return rows for preference optimisation; equal digits have no wrong way round."""
+    return pd.DataFrame(
+        {
+            "prompt": [{"role": "user", "content": prompt}],
+            "chosen": [{"role": "assistant", "content": answer}],
+            "rejected": [{"role": "assistant", "content": answer[::-1]}],
+        }
+        for prompt, answer in problems
+        if answer != answer[::-1]
+    )
+
+
 def make_task(out: Path, *, seed: int) -> None:
     """Write model, tokenizer and data to the folder ``out``."""
     generator = random.Random(seed)
@@ -111,7 +125,9 @@ def make_task(out: Path, *, seed: int) -> None:
     demonstrations(mixed).to_parquet(out / "sft_train.parquet")
     demonstrations(heldout[:SFT_VALIDATION]).to_parquet(out / "sft_val.parquet")
     questions(rl, "train").to_parquet(out / "rl_train.parquet")
+    preferences(rl).to_parquet(out / "dpo_train.parquet")
     questions(heldout, "heldout").to_parquet(out / "heldout.parquet")
+    preferences(heldout).to_parquet(out / "dpo_heldout.parquet")
 
 
 def main() -> None:

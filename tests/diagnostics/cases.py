@@ -146,6 +146,10 @@ CASES: list[Case] = [
     Case("divergence", {"loss": [2.0] * 7 + [1.0] * 8 + [2.0] * 9}, ("error", 19), "the best of ten was short"),
     Case("divergence", {"train/loss": [2.0] * 5 + [1.0] * 15 + [1.45] * 6}, None, "1.45 times the best"),
     Case("divergence", {"train/loss": [2.0] * 5 + [1.0] * 15 + [9.0, 1.0] * 6}, None, "single bad batches"),
+    Case("divergence", {"train/loss": [0.69] * 5 + [0.0005] * 15 + [0.002] * 6}, None, "noise of a learnt preference"),
+    Case(
+        "divergence", {"train/loss": [0.69] * 5 + [0.3] * 15 + [0.95] * 6}, ("critical", 24), "preferences lost again"
+    ),
     *simple("gradient-spike", "actor/grad_norm", (10.5, "warning"), (9.5, None), (101, "critical"), healthy=2),
     *simple("gradient-spike", "train/grad_norm", (95, "warning"), healthy=2),
     Case("gradient-spike", {"critic/grad_norm": [1.0] * 50 + [1.32] * 5}, ("warning", 53), "6.4 deviations above"),

@@ -22,10 +22,11 @@ from verl_lab.domain.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from verl_lab import Run
+    from verl_lab.domain.recipe import Recipe
 
 
 @dataclass
@@ -114,5 +115,34 @@ def write_run(lab: Lab) -> Callable[..., Written]:
         record["recipe"] = {"name": name, "checks": {"on_critical": "mark", "thresholds": thresholds or {}}}
         (folder / "run.json").write_text(json.dumps(record))
         return Written(lab, RunLayout(folder), time.time() - 1100 if begun is None else begun)
+
+    return write
+
+
+@pytest.fixture
+def write_launch(lab: Lab) -> Callable[..., Written]:
+    """Return what makes the folder of a run that was launched on a recipe, as ``lab.train`` leaves it."""
+
+    def write(
+        name: str,
+        recipe: Recipe,
+        *,
+        overrides: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+        argv: Sequence[str] = (),
+        datasets: Sequence[Mapping[str, Any]] = (),
+        lineage: Mapping[str, Any] | None = None,
+        verl: str = "0.9.1",
+    ) -> Written:
+        folder = lab.settings.runs_root / f"20260101-000000-{name}-0000"
+        folder.mkdir()
+        (folder / "config.yaml").write_text(yaml.safe_dump(dict(config or {})))
+        record: dict[str, Any] = {"version": 1, "run": folder.name, "name": name, "created": 1.0}
+        record |= {"recipe": recipe.model_dump(mode="json"), "algorithm": recipe.algorithm}
+        record |= {"overrides": list(overrides), "versions": {"verl": verl}, "launch": {"argv": list(argv)}}
+        record |= {"datasets": list(datasets)} if datasets else {}
+        record |= {"lineage": dict(lineage)} if lineage is not None else {}
+        (folder / "run.json").write_text(json.dumps(record))
+        return Written(lab, RunLayout(folder), time.time() - 1100)
 
     return write

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from verl_lab import Lab
 from verl_lab.domain.run import RunState
 from verl_lab.errors import InvalidInputError, NotFoundError
 
@@ -72,6 +73,17 @@ def test_configuration_and_command_are_kept(sft: SftHistory) -> None:
     assert sft.run.config["trainer"]["total_training_steps"] == 20
     assert yaml.safe_load(sft.run.layout.config.read_text()) == sft.run.config
     assert "verl_lab.verl_plugin.train_sft" in sft.run.command
+
+
+def test_the_recipe_is_kept_exactly_as_it_was_launched(sft: SftHistory) -> None:
+    record = json.loads(sft.run.layout.record.read_text())
+    name = record["recipe"]["name"]
+    with Lab(sft.run.layout.folder.parents[1]) as lab:
+        launched = lab.recipes.get(name, record["recipe_version"])
+        text = lab.recipes.source(name, record["recipe_source"]).text
+    assert launched.parameters == record["recipe"]["parameters"]
+    assert launched.data.model_dump() == record["recipe"]["data"]
+    assert yaml.safe_load(text)["algorithm"] == "sft"
 
 
 def test_log_is_kept_and_cut_to_its_tail(sft: SftHistory) -> None:

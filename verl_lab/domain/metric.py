@@ -1,6 +1,7 @@
 """What verl's metrics are called in words, and which of them a panel shows first.
 
-Keys are verl 0.9.1's own (``verl/trainer/ppo/metric_utils.py``, ``verl/trainer/sft_trainer.py``).
+Keys are verl 0.9.1's own (``verl/trainer/ppo/metric_utils.py``, ``verl/trainer/sft_trainer.py``), and TRL's
+for preference optimisation, which verl does not have.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ class Chart:
 _FIRST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Reward", "mean per response", ("critic/score/mean", "critic/rewards/mean")),
     ("Held-out score", "validation mean", ("val-core/*",)),
-    ("Loss", "nats per token", ("train/loss",)),
-    ("Validation loss", "nats per token", ("val/loss",)),
+    ("Preference accuracy", "share of pairs", ("rewards/accuracies",)),
+    ("Held-out preferences", "share of pairs", ("val/rewards/accuracies",)),
+    ("Reward margin", "mean per pair", ("rewards/margins",)),
+    ("Loss", "nats per token, of DPO per pair", ("train/loss",)),
+    ("Validation loss", "nats per token, of DPO per pair", ("val/loss",)),
     ("KL to reference", "nats", ("actor/kl_loss", "actor/reward_kl_penalty")),
     ("KL of the update", "nats", ("actor/ppo_kl",)),
     ("Entropy", "nats per token", ("actor/entropy",)),

@@ -2,7 +2,7 @@
 
 ::
 
-    <run>/run.json  config.yaml  command.txt  checks.json  checkpoints/
+    <run>/run.json  config.yaml  command.txt  checks.json  reward.py  checkpoints/
     <run>/attempts/<n>/status.json  progress.json  metrics.jsonl  events.jsonl
     <run>/attempts/<n>/train.log  command.txt  samples/  stop.json
 
@@ -69,6 +69,11 @@ class RunLayout(Generic[P]):
     def checks(self) -> P:
         """How the training process judges the run, and whom it tells."""
         return self.folder / "checks.json"
+
+    @property
+    def reward(self) -> P:
+        """The reward function's file as it was at launch; absent where the run has none."""
+        return self.folder / "reward.py"
 
     @property
     def checkpoints(self) -> P:

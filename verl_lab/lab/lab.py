@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from verl_lab.diagnostics import resolve_thresholds
 from verl_lab.domain.run import RunState, new_run_id
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import InvalidInputError, NotFoundError
-from verl_lab.lab.backtest import Backtest, backtest
-from verl_lab.lab.checks import alerts_of_lab, hand_over, render_checked
-from verl_lab.lab.diagnosis import Diagnoses, live, report
+from verl_lab.lab.again import begin
+from verl_lab.lab.checks import alerts_of_lab, hand_over, rendered_if_sound
+from verl_lab.lab.datasets import Datasets
+from verl_lab.lab.diagnosis import Diagnoses
+from verl_lab.lab.origins import write_origins
+from verl_lab.lab.pinning import pinned, require_data
 from verl_lab.lab.planned import PlannedRun
-from verl_lab.lab.report import RunReports
+from verl_lab.lab.questions import Questions
 from verl_lab.lab.run import Run
 from verl_lab.launch.launcher import Launcher, LaunchSpec
-from verl_lab.recipes.catalog import Catalog
+from verl_lab.recipes.book import RecipeBook
+from verl_lab.recipes.presets import preset_overrides
 from verl_lab.settings import Settings
 from verl_lab.store import RunRow, Store
 from verl_lab.stream import Feed, FollowedRun, Reader, Reindexed, attached_run_id, find_logs, rebuild
@@ -29,7 +32,7 @@ from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from typing_extensions import Self
 
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from verl_lab.widgets.live import LiveWidget
 
 
-class Lab:
+class Lab(Questions):
     """Everything verl-lab does, as methods.
 
     Parameters
@@ -59,6 +62,7 @@ class Lab:
         self.store = Store.open(self.settings.database_url)
         self.feed = Feed()
         self.reader = Reader(self.store, self.feed)
+        self.datasets = Datasets(self)
         self.launcher = Launcher(self.host, str(self.settings.runs_root), python=sys.executable)
         self.panels: WeakSet[LiveWidget] = WeakSet()
         self.diagnoses = Diagnoses(self)
@@ -86,24 +90,30 @@ class Lab:
         self.reader.close()
         self.store.close()
 
-    def recipes(self) -> Catalog:
-        """Return the recipes there are now: built-in, the user's, the project's beside the notebook."""
-        return Catalog.standard(self.settings.recipes_folder, Path.cwd())
+    @property
+    def recipes(self) -> RecipeBook:
+        """The recipes there are now: built-in, the user's, the project's beside the notebook."""
+        versions = self.settings.home / "versions" / "recipes"
+        return RecipeBook(user=self.settings.recipes_folder, project=Path.cwd(), versions=versions)
 
     def train(
         self,
-        recipe: str | Recipe,
+        recipe: str | Recipe | None = None,
         overrides: Sequence[str] = (),
         name: str | None = None,
         host: str = "local",
         dry_run: bool = False,  # noqa: FBT001, FBT002  the published signature
+        *,
+        parent: Run | str | None = None,
+        from_step: int | None = None,
+        preset: str | None = None,
     ) -> Run:
         """Check a recipe, launch verl on it, and return the run at once.
 
         Parameters
         ----------
         recipe
-            A recipe's name, or a recipe.
+            A recipe's name, or a recipe; None for the parent's, with its overrides.
         overrides
             ``key=value`` for verl's configuration; they win over the recipe's.
         name
@@ -113,11 +123,18 @@ class Lab:
             Where to train; ``"local"`` is this machine.
         dry_run
             Check and resolve everything, write and start nothing.
+        parent
+            The run that this one comes from: its recipe is used again, with changes.
+        from_step
+            Go on from the parent's checkpoint of this step, its optimiser and place in the data included.
+        preset
+            ``"diagnosable"`` switches on what verl leaves off and the diagnosis lives on: validation,
+            checkpoints, samples and the distance to the reference model.
 
         Raises
         ------
         NotFoundError
-            No such recipe or host.
+            No such recipe, host, parent, checkpoint or preset.
         InvalidConfigurationError
             The configuration has problems; all of them are listed.
         LaunchError
@@ -127,37 +144,53 @@ class Lab:
             raise NotFoundError.of("host", host, [self.host.name])
         if name is not None and self.store.runs.get(name) is not None:
             return self.run(name)
-        chosen = self.recipes().get(recipe) if isinstance(recipe, str) else recipe
-        rendered = render_checked(chosen, overrides)
+        beginning = begin(self, recipe, overrides, parent, from_step)
+        chosen, overrides = beginning.recipe, beginning.overrides
+        if preset is not None:
+            overrides = (*preset_overrides(preset, chosen, overrides), *overrides)
+        rendered = rendered_if_sound(chosen, overrides, for_launch=not dry_run)
+        beginning.check(rendered, self.host)
         alerts = alerts_of_lab(self.settings.home)
         run_id = new_run_id(name or chosen.name)
         layout = RunLayout(self.settings.runs_root / run_id)
         if dry_run:
-            return PlannedRun(self, run_id, str(layout.folder), name or chosen.name, rendered)
-        spec = LaunchSpec(
-            run_id=run_id,
-            name=name or chosen.name,
-            argv=rendered.argv,
-            env=rendered.env,
-            cwd=str(Path.cwd()),
-            config_yaml=rendered.config_yaml,
-            command=rendered.command,
-            record={
-                "recipe": rendered.recipe.model_dump(mode="json"),
-                "algorithm": rendered.algorithm,
-                "warnings": [str(problem) for problem in rendered.warnings],
-                "overrides": list(overrides),
-                "versions": _versions(),
-                "total_steps": rendered.total_steps,
-                "parent": None,
-            },
-        )
-        # First, so that no run exists without them.
-        hand_over(self.host, str(layout.folder), rendered.recipe, alerts)
-        folder = self.launcher.create(spec)
+            return PlannedRun(self, run_id, str(layout.folder), name or chosen.name, rendered, overrides)
+        with pinned(self.datasets, rendered) as data:
+            # All that lies in the folder comes first, so that no run exists without it.
+            hand_over(self.host, str(layout.folder), rendered.recipe, alerts)
+            beginning.lay_down(self.host, str(layout.folder))
+            kept = self.recipes.keep(chosen)
+            spec = LaunchSpec(
+                run_id=run_id,
+                name=name or chosen.name,
+                argv=data.rendered.argv,
+                env=data.rendered.env,
+                cwd=str(Path.cwd()),
+                config_yaml=data.rendered.config_yaml,
+                command=data.rendered.command,
+                record={
+                    "recipe": rendered.recipe.model_dump(mode="json"),
+                    "recipe_version": kept.recipe,
+                    "recipe_source": kept.source,
+                    "algorithm": rendered.algorithm,
+                    "warnings": [str(problem) for problem in rendered.warnings],
+                    "overrides": list(overrides),
+                    "datasets": list(data.records),
+                    "versions": _versions(),
+                    "total_steps": rendered.total_steps,
+                    "parent": beginning.parents[0].run if beginning.parents else None,
+                    "lineage": write_origins(self.host, str(layout.folder), rendered, beginning.parents),
+                },
+            )
+            folder = self.launcher.create(spec)
         self._register(run_id, folder)
         self.launcher.start(run_id)
         return self.run(run_id)
+
+    def go_on(self, folder: str) -> None:
+        """Begin the next attempt of a run, if the data it trained on are still there. ``Run.resume`` calls it."""
+        require_data(self.datasets, self.launcher.read_record(folder).get("datasets") or ())
+        self.launcher.resume(folder)
 
     def runs(self) -> list[Run]:
         """Return every run of this lab, newest first, runs other processes started included."""
@@ -268,61 +301,6 @@ class Lab:
                 self._register(row.id, row.folder)
             rebuild(self.store, FollowedRun(row.id, self.host, row.folder, row.kind), done)
         return done
-
-    def diagnose(
-        self, run: Run | str | None = None, *, step: int | None = None, thresholds: Mapping[str, Any] | None = None
-    ) -> RunReports:
-        """Say how healthy runs are, what is wrong with them, and what cannot be judged.
-
-        Parameters
-        ----------
-        run
-            A run, its id, prefix or name; None for all that are live, attached logs that were
-            written to in the last ten minutes among them.
-        step
-            As it stood at this step; None for now.
-        thresholds
-            Changes to the rules' parameters for this call, by rule id; None takes those of each
-            run's recipe.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such run.
-        InvalidInputError
-            The thresholds are not acceptable.
-        """
-        resolve_thresholds(thresholds)
-        chosen = live(self) if run is None else [self.run(run) if isinstance(run, str) else run]
-        return RunReports(report(self, one, step, thresholds) for one in chosen)
-
-    def backtest(
-        self,
-        rules: Sequence[str] | None = None,
-        runs: Sequence[Run | str] | None = None,
-        thresholds: Mapping[str, Any] | None = None,
-    ) -> Backtest:
-        """Say what rules would have done on past runs: when they fire, what a stop saves, false alarms.
-
-        Parameters
-        ----------
-        rules
-            Rule ids; all rules by default.
-        runs
-            Runs, or ids, prefixes or names; all runs of this lab by default.
-        thresholds
-            Changes to the rules' parameters, by rule id; None takes those of each run's recipe.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such rule or run.
-        InvalidInputError
-            The thresholds are not acceptable.
-        """
-        resolve_thresholds(thresholds)
-        chosen = self.runs() if runs is None else [self.run(one) if isinstance(one, str) else one for one in runs]
-        return backtest(self, chosen, rules, thresholds)
 
     def follow(self, row: RunRow) -> None:
         """Let the background reader keep the store up to date with a run."""

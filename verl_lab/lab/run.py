@@ -344,10 +344,10 @@ class Run:
         Raises
         ------
         InvalidInputError
-            The run is live, has reached its last step, or is an attached log.
+            The run is live, has reached its last step, is an attached log, or its data are gone or changed.
         """
         self._refuse_attached("resume")
-        self._lab.launcher.resume(self.folder)
+        self._lab.go_on(self.folder)
         self.follow()
         return self
 

@@ -19,10 +19,18 @@ from verl_lab.recipes.schema import schema_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from verl_lab.lab import Lab
     from verl_lab.magics.family import VerlMagics
 
 _RUN_FIRST = ("verl_stop", "verl_resume", "verl_logs", "verl_watch", "verl_health", "verl_diagnose")
 _RUNS = ("verl_compare",)
+_RUNS_AND_RECIPES = ("verl_diff", "verl_lineage", "verl_recommend")
+_NAMED_FIRST: dict[str, Callable[[Lab], list[str]]] = {
+    "verl_train": lambda lab: lab.recipes.names(),
+    "verl_recipes": lambda lab: lab.recipes.names(),
+    "verl_recipe": lambda lab: lab.recipes.names(),
+    "verl_data": lambda lab: [name for version in lab.datasets.list() for name in version.names],
+}
 _MOST = 200
 
 
@@ -62,12 +70,17 @@ class Completion:
             offered = [flag for flag in parser.flags if flag.startswith("--")]
         elif magic == "verl_backtest" and option is None:
             offered = [rule.id for rule in RULES]
-        elif magic == "verl_train" and option == "--set":
+        elif magic == "verl_train" and option in ("--set", "--matrix"):
             return None if "=" in word else self._keys(first, word)
         elif option == "--metrics" and first:
             offered = self._magics.lab.run(first).metric_names()
-        elif not before and magic in ("verl_train", "verl_recipes"):
-            offered = self._magics.lab.recipes().names()
+        elif not before and magic in _NAMED_FIRST:
+            offered = _NAMED_FIRST[magic](self._magics.lab)
+        elif option == "--from":
+            offered = [run.id for run in self._magics.lab.runs()]
+        elif magic in _RUNS_AND_RECIPES and option is None and "/" not in word:
+            runs = [] if magic == "verl_recommend" else [run.id for run in self._magics.lab.runs()]
+            offered = [*self._magics.lab.recipes.names(), *runs]
         elif (magic in _RUNS or (not before and magic in _RUN_FIRST)) and option is None and "/" not in word:
             runs = self._magics.lab.runs()
             offered = [r.id for r in runs] + sorted({r.name for r in runs})
@@ -75,7 +88,7 @@ class Completion:
 
     def _keys(self, line: str, word: str) -> list[str]:
         recipe = next(iter(line.split()), "")
-        trainer = self._magics.lab.recipes().get(recipe).trainer
+        trainer = self._magics.lab.recipes.get(recipe).trainer
         return [f"{key}=" for key in schema_of(trainer).complete(word)]
 
     def _matcher(self) -> Callable[[CompletionContext], SimpleMatcherResult]:

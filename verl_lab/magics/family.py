@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
 
 from verl_lab.lab import Lab
+from verl_lab.magics import recipe_lines
+from verl_lab.magics.data import ARGUMENTS, Tables, Telling, show_data
 from verl_lab.magics.line import MagicError, argument, arguments, thresholds_of
+from verl_lab.magics.matrix import train_all, values_of
 from verl_lab.magics.progress import wait_with_progress
-from verl_lab.magics.tables import RecipeTable, RunTable
+from verl_lab.magics.tables import RunTable
 from verl_lab.recipes.overrides import overrides_of_text
+from verl_lab.recipes.presets import PRESETS, preset_overrides
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -23,7 +27,11 @@ if TYPE_CHECKING:
     from verl_lab.errors import VerlLabError
     from verl_lab.lab import Run
     from verl_lab.lab.backtest import Backtest
+    from verl_lab.lab.diff import DiffTable, ShownDiff
+    from verl_lab.lab.lineage import ShownLineage
+    from verl_lab.lab.recommend import Recommendation
     from verl_lab.lab.report import RunReport, RunReports
+    from verl_lab.lab.table import Table
 
 _RUN = argument("run", metavar="RUN", help="run id, the beginning of one, or a run's name")
 _OPTIONAL_RUN = argument("run", metavar="RUN", nargs="?", help="run id, its beginning, or a name; default: the newest")
@@ -38,12 +46,14 @@ class VerlMagics(Magics):
         super().__init__(shell)
         self._lab: Lab | None = None
         self.last_error: VerlLabError | None = None
+        self._seen_recipes: dict[str, str] = {}
 
     @property
     def lab(self) -> Lab:
         """The lab behind the magics."""
         if self._lab is None:
             self._lab = Lab()
+            self._lab.datasets.progress = Telling()
         return self._lab
 
     def close(self) -> None:
@@ -57,16 +67,32 @@ class VerlMagics(Magics):
         "verl_train",
         "Launch verl on a recipe and watch it live. As %%verl_train, the cell holds more overrides:\n"
         "one key=value a line, or YAML. Returns the run: `run = %verl_train grpo-cpu`.",
-        argument("recipe", metavar="RECIPE", help="a recipe's name; %%verl_recipes lists them"),
+        argument("recipe", metavar="RECIPE", nargs="?", help="a recipe's name; %%verl_recipes lists them"),
         argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override verl's settings"),
+        argument("--from", dest="parent", metavar="RUN", help="as this run was, with its recipe and overrides"),
+        argument("--from-step", type=int, metavar="K", help="go on from that run's checkpoint of step K"),
+        argument("--matrix", nargs="+", action="extend", default=[], metavar="KEY=A,B", help="a run for each value"),
+        argument("--preset", choices=tuple(PRESETS), help="switch on all that the diagnosis can use"),
         argument("--name", help="what to call the run; default: the recipe's name"),
         argument("--dry-run", action="store_true", help="check everything, show the command, start nothing"),
         _WAIT,
     )
-    def verl_train(self, args: argparse.Namespace, cell: str = "") -> Run:
+    def verl_train(self, args: argparse.Namespace, cell: str = "") -> Run | Sequence[Run]:
         """Launch a recipe."""
         overrides = [*args.set, *overrides_of_text(cell)]
-        run = self.lab.train(args.recipe, overrides, name=args.name, dry_run=args.dry_run)
+        if args.recipe is None and args.parent is None:
+            cast("Any", self.verl_train).parser.error("give a RECIPE, or --from RUN")
+        if args.matrix:
+            return self._train_matrix(args, overrides)
+        run = self.lab.train(
+            args.recipe,
+            overrides,
+            name=args.name,
+            dry_run=args.dry_run,
+            parent=args.parent,
+            from_step=args.from_step,
+            preset=args.preset,
+        )
         return run if args.dry_run else self._show(run, wait=args.wait)
 
     @line_magic
@@ -109,6 +135,57 @@ class VerlMagics(Magics):
         from verl_lab.widgets.live import show
 
         show(compare(self.lab, [self._find_or_attach(named) for named in args.runs], args.metrics))
+
+    @line_magic
+    @arguments(
+        "verl_diff",
+        "Show what differs between two runs, recipes or configuration files; of more, a table of what is not the\n"
+        "same in all. A name that a run and a recipe share is the recipe's: run:NAME is the run.",
+        argument("things", metavar="RUN|RECIPE|PATH", nargs="+", help="two or more of them"),
+        argument("--overrides", action="store_true", help="print key=value lines that lead from one to the other"),
+    )
+    def verl_diff(self, args: argparse.Namespace) -> ShownDiff | DiffTable | None:
+        """Show differences."""
+        if len(args.things) != 2:  # noqa: PLR2004  a difference is one between two
+            return self.lab.diff_table(args.things)
+        found = self.lab.diff(*args.things)
+        if not args.overrides:
+            return found
+        print("\n".join(found.as_overrides()))
+        return None
+
+    @line_magic
+    @arguments(
+        "verl_data",
+        "Add a data set and show what it is: rows, columns, splits, what is wrong with it. The same bytes are the\n"
+        "same data set, wherever they lie. Without anything, list them.",
+        *ARGUMENTS,
+    )
+    def verl_data(self, args: argparse.Namespace) -> Table | Tables:
+        """Show data."""
+        return show_data(self.lab, args)
+
+    @line_magic
+    @arguments(
+        "verl_lineage",
+        "Show what a thing was made from, and what came of it: a run, a recipe, a file, a data set.",
+        argument("thing", metavar="THING", help="a run, a recipe, a path, a data set's name or hash"),
+    )
+    def verl_lineage(self, args: argparse.Namespace) -> ShownLineage:
+        """Show a lineage."""
+        return self.lab.lineage(args.thing)
+
+    @line_magic
+    @arguments(
+        "verl_recommend",
+        "Say what worked best so far, in your own completed runs, on the like of a recipe.",
+        argument("recipe", metavar="RECIPE|ALGORITHM", help="what is to be trained"),
+        argument("--model", metavar="MODEL", help="on this model; default: the recipe's"),
+        argument("--data", metavar="PATH|HASH", nargs="+", help="on these training files; default: the recipe's"),
+    )
+    def verl_recommend(self, args: argparse.Namespace) -> Recommendation:
+        """Recommend settings."""
+        return self.lab.recommend(args.recipe, args.model, args.data)
 
     @line_magic
     @arguments("verl_runs", "List the runs, newest first.", argument("--all", action="store_true", help="more than 20"))
@@ -186,17 +263,22 @@ class VerlMagics(Magics):
     @line_magic
     @arguments(
         "verl_recipes",
-        "List the recipes, or show one.",
-        argument("recipe", metavar="RECIPE", nargs="?", help="show this one in full"),
+        "List the recipes, show one, or change what there is: fork, rename, delete, undo, export, import.",
+        *recipe_lines.RECIPES,
     )
-    def verl_recipes(self, args: argparse.Namespace) -> RecipeTable | None:
-        """List the recipes."""
-        catalog = self.lab.recipes()
-        if args.recipe is None:
-            return RecipeTable.of(catalog)
-        recipe = catalog.get(args.recipe).model_dump(mode="json", exclude_defaults=True)
-        print(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100), end="")
-        return None
+    def verl_recipes(self, args: argparse.Namespace) -> Table | None:
+        """List, show and change recipes."""
+        return recipe_lines.list_or_change(self.lab.recipes, args, self._seen_recipes)
+
+    @cell_magic
+    @arguments(
+        "verl_recipe",
+        "Save the cell, which is YAML, as a recipe, once it is found to be one, and say what that changes.",
+        *recipe_lines.RECIPE,
+    )
+    def verl_recipe(self, args: argparse.Namespace, cell: str) -> None:
+        """Save a recipe."""
+        recipe_lines.save_cell(self.lab.recipes, args, cell, self._seen_recipes)
 
     @line_magic
     @arguments(
@@ -219,6 +301,14 @@ class VerlMagics(Magics):
             print("No magic has failed in this session.")
         else:
             print("".join(traceback.format_exception(self.last_error)), end="")
+
+    def _train_matrix(self, args: argparse.Namespace, overrides: Sequence[str]) -> Sequence[Run]:
+        if args.recipe is None or args.parent is not None or args.from_step is not None:
+            raise MagicError("--matrix needs a recipe, and cannot go with --from.")
+        if args.preset is not None:
+            overrides = [*preset_overrides(args.preset, self.lab.recipes.get(args.recipe), overrides), *overrides]
+        planned = self.lab.matrix(args.recipe, values_of(args.matrix), overrides, args.name)
+        return planned if args.dry_run else train_all(self.lab, args.recipe, planned)
 
     def _find_or_attach(self, named: str | None) -> Run:
         if named is None:

@@ -26,14 +26,14 @@ def wait_with_progress(run: Run) -> None:
     MagicError
         If the run fails or is lost, so that a notebook run headless stops there.
     """
-    handle = display(_Line(_say(run.status())), display_id=True)
+    handle = display(Line(_say(run.status())), display_id=True)
     shown = ""
     try:
         while True:
             status = run.status()
             line = _say(status)
             if handle is not None and line != shown:
-                handle.update(_Line(line))
+                handle.update(Line(line))
                 shown = line
             if status.state.is_over:
                 break
@@ -46,7 +46,7 @@ def wait_with_progress(run: Run) -> None:
         raise MagicError(f"{run.id} {status.state}: {why}\n%verl_logs {run.id} tells more.")
 
 
-class _Line:
+class Line:
     """A line of text that a display handle can replace."""
 
     def __init__(self, text: str) -> None:

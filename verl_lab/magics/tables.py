@@ -6,15 +6,17 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from verl_lab.errors import VerlLabError
 from verl_lab.lab.table import Table
+from verl_lab.recipes.versions import SHOWN
 from verl_lab.widgets.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from verl_lab.lab import Run
-    from verl_lab.recipes.catalog import Catalog
+    from verl_lab.recipes.entries import Entry, Version
+
+_RECIPE = ("recipe", "where", "algorithm", "extends", "what it is")
 
 
 class RunTable(Table):
@@ -35,18 +37,30 @@ class RecipeTable(Table):
     """What ``%verl_recipes`` shows."""
 
     @classmethod
-    def of(cls, catalog: Catalog) -> RecipeTable:
-        """Make the table of every recipe; one that cannot be read says why."""
-        rows = tuple(_recipe_row(catalog, name) for name in catalog.names())
-        return cls(("recipe", "algorithm", "extends", "what it is"), rows, "There are no recipes.")
+    def of(cls, entries: Sequence[Entry]) -> RecipeTable:
+        """Make the table of recipes; one that cannot be read says why."""
+        return cls(_RECIPE, tuple(_recipe_row(entry) for entry in entries), "There are no such recipes.")
 
 
-def _recipe_row(catalog: Catalog, name: str) -> tuple[str, ...]:
-    try:
-        recipe = catalog.get(name)
-    except VerlLabError as error:
-        return (name, "", "", f"cannot be used: {error.message}")
-    return (name, recipe.algorithm, recipe.extends or "", recipe.description)
+class VersionTable(Table):
+    """What ``%verl_recipes RECIPE --versions`` shows."""
+
+    @classmethod
+    def of(cls, versions: Sequence[Version]) -> VersionTable:
+        """Make the table of a recipe's versions."""
+        rows = tuple((v.version[:SHOWN], _when(v.time), v.action, v.name, (v.parent or "")[:SHOWN]) for v in versions)
+        return cls(("version", "when", "how", "called", "made from"), rows, "No version was kept.")
+
+
+def _recipe_row(entry: Entry) -> tuple[str, ...]:
+    if entry.recipe is None:
+        return (entry.name, entry.place, "", "", f"cannot be used: {entry.problem}")
+    recipe = entry.recipe
+    return (entry.name, entry.place, recipe.algorithm, recipe.extends or "", recipe.description)
+
+
+def _when(time: float) -> str:
+    return datetime.fromtimestamp(time).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _run_row(run: Run) -> tuple[str, ...]:
@@ -54,5 +68,5 @@ def _run_row(run: Run) -> tuple[str, ...]:
     step = "" if status.step is None else f"{status.step} of {status.total}" if status.total else str(status.step)
     begun = status.started or row.created
     took = "" if status.started is None else duration((status.ended or time.time()) - status.started)
-    started = datetime.fromtimestamp(begun).astimezone().strftime("%Y-%m-%d %H:%M") if begun else ""
+    started = _when(begun) if begun else ""
     return (run.id, row.name, row.recipe or "", status.state.value, step, started, took, status.reason or "")

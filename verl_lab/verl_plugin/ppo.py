@@ -20,6 +20,7 @@ from verl.utils.device import get_device_name
 
 from verl_lab.diagnostics import summarise_samples
 from verl_lab.verl_plugin.session import TrainingSession
+from verl_lab.verl_plugin.value_model import CriticWorker
 from verl_lab.verl_plugin.weights import worker_weights_are_finite
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class ReportingTrainerSync(PPOTrainerSync):
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
         if get_device_name() != "cpu":
+            if self.use_critic:
+                self.role_worker_mapping[Role.Critic] = ray.remote(CriticWorker)
             return
         from verl_lab.verl_plugin.cpu.workers import CPUActorRolloutRefWorker, CPUTrainingWorker
 

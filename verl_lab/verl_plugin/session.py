@@ -63,6 +63,10 @@ class TrainingSession:
         """Say what the trainer does now."""
         self._progress.enter(phase)
 
+    def data_read(self, counts: Mapping[str, Any]) -> None:
+        """Report what became of the rows of one part of the data."""
+        self._events.emit("data_read", **counts)
+
     def begin(self, *, total_steps: int, resumed_from: int, platform: str) -> None:
         """Say that model and data are loaded."""
         if self._attempt is not None:

@@ -19,6 +19,7 @@ from verl.utils.device import get_device_name
 from verl.utils.tracking import Tracking
 
 from verl_lab.errors import EnvironmentMismatchError
+from verl_lab.verl_plugin.lora import save_merged, take_over_hf_model
 from verl_lab.verl_plugin.weights import weights_are_finite
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class ReportingSFTTrainer(SFTTrainer):
     def __init__(self, config: Any, session: TrainingSession) -> None:
         self._session = session
         session.enter("loading model")
+        self._saves_merged = take_over_hf_model(config)
         super().__init__(config)
         # verl leaves its loop at whichever comes first.
         self.total_training_steps = min(
@@ -61,6 +63,10 @@ class ReportingSFTTrainer(SFTTrainer):
         total = self.total_training_steps
         self._session.begin(total_steps=total, resumed_from=step, platform=get_device_name())
         tracking = self._open_tracking()
+        if step == 0 and (baseline := self._baseline()):
+            if tracking is not None:
+                tracking.log(data=baseline, step=0)
+            self._session.validation_ended(0, baseline)
         progress_bar = tqdm(initial=step, total=total, desc="Training", disable=self.rank != 0)
         batches = self._batches(step)
         is_stopped = False
@@ -93,6 +99,9 @@ class ReportingSFTTrainer(SFTTrainer):
         self._session.enter("saving checkpoint")
         self.ckpt_handler.save_checkpoint(step)
         folder = Path(self.config.trainer.default_local_dir).absolute() / f"global_step_{step}"
+        if self._saves_merged:
+            engine: Any = self.engine
+            save_merged(engine.module, folder / "huggingface", is_writer=self.rank == 0)
         self._session.checkpoint_saved(step, folder)
         self._session.enter("training")
 
@@ -141,8 +150,20 @@ class ReportingSFTTrainer(SFTTrainer):
         metrics["train/total_tokens(B)"] = self._total_tokens / 1e9
         return metrics
 
+    def _baseline(self) -> dict[str, float]:
+        """Return what is known about the held-out rows before training, without computing anything."""
+        return {}
+
     def _validate(self, step: int) -> dict[str, float]:
         self._session.enter("validating")
+        metrics = self._measure()
+        torch.distributed.barrier()
+        self._session.validation_ended(step, metrics)
+        self._session.enter("training")
+        return metrics
+
+    def _measure(self) -> dict[str, float]:
+        """Return the metrics of a validation, on the ranks that compute outputs."""
         has_outputs = self.engine.is_mp_src_rank_with_outputs()
         losses: list[float] = []
         for data in self.val_dataloader or ():
@@ -156,9 +177,6 @@ class ReportingSFTTrainer(SFTTrainer):
             if (group := self.engine.get_data_parallel_group()) is not None:
                 torch.distributed.all_reduce(loss, op=torch.distributed.ReduceOp.AVG, group=group)
             metrics["val/loss"] = loss.item()
-        torch.distributed.barrier()
-        self._session.validation_ended(step, metrics)
-        self._session.enter("training")
         return metrics
 
     def _batch_settings(self) -> dict[str, Any]:

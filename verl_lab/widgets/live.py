@@ -25,7 +25,13 @@ _VIEW = "application/vnd.jupyter.widget-view+json"
 _HERE = Path(__file__).parent
 _log = logging.getLogger(__name__)
 
-STYLE = "\n".join((_HERE / "style" / name).read_text("utf-8") for name in ("panel.css", "panes.css"))
+
+def own_style(name: str) -> str:
+    """Return one of the sheets in ``style/``."""
+    return (_HERE / "style" / f"{name}.css").read_text("utf-8")
+
+
+STYLE = "\n".join(map(own_style, ("panel", "panes")))
 
 
 def front_end(*modules: str) -> str:

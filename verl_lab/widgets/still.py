@@ -43,11 +43,12 @@ def still(source: PanelSource, selection: Selection) -> dict[str, Any]:
 def bundle(text: str, png: bytes | None) -> dict[str, Any]:
     """Return a MIME bundle of a text and its picture."""
     if png is None:
-        return {"text/plain": text, "text/html": _html(f"<pre>{escape(text)}</pre>")}
+        return {"text/plain": text, "text/html": beside_widget(f"<pre>{escape(text)}</pre>")}
     encoded = b64encode(png).decode("ascii")
     alt = escape(text, quote=True)
+    image = f'<img alt="{alt}" style="width:{WIDTH_PX}px" src="data:image/png;base64,{encoded}">'
     return {
-        "text/html": _html(f'<img alt="{alt}" style="width:{WIDTH_PX}px" src="data:image/png;base64,{encoded}">'),
+        "text/html": beside_widget(image),
         "image/png": encoded,
         "text/plain": text,
     }
@@ -105,5 +106,6 @@ def _state(header: PanelHeader) -> str:
     return header.state if header.is_over else f"{header.state}, as of {datetime.now().astimezone():%Y-%m-%d %H:%M}"
 
 
-def _html(inside: str) -> str:
+def beside_widget(inside: str) -> str:
+    """Return HTML that shows only where the widget in the output before it does not."""
     return f'<div class="verl-lab-still"><style>{_STYLE}</style>{inside}</div>'

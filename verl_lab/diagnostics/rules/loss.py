@@ -39,6 +39,7 @@ _BLOCK = 25  # values after which a trailing baseline moves on
 _BASELINE = 50  # values of a trailing baseline
 _LEAST_BASELINE = 25
 _BEST_OF = 10  # values in a median that counts as the best so far
+_LEAST_SHARE = 0.1  # of the first loss: below it, a preference loss is noise, whose ratios mean nothing
 _TRAIN_MEDIAN = 5  # training losses compared at two validations
 
 
@@ -56,7 +57,10 @@ def _is_not_finite(watch: Watch, start: int) -> NDArray[np.float64]:
 
 
 def _ratio_to_best(watch: Watch, start: int) -> NDArray[np.float64]:
-    """Return the median of the last three losses over the best median of ten before them."""
+    """Return the median of the last three losses over the best median of ten before them.
+
+    A best below a tenth of the run's first loss counts as that tenth.
+    """
     values = watch.series.values
     ratio = np.full(len(values) - start, np.nan)
     baseline = carried_baseline(
@@ -64,6 +68,7 @@ def _ratio_to_best(watch: Watch, start: int) -> NDArray[np.float64]:
     )
     best = np.fmin.accumulate(np.append(watch.carry.get("best", np.nan), baseline.median))[1:]
     watch.carry["best"] = float(best[-1])
+    best = np.where(np.isnan(best), best, np.fmax(best, _LEAST_SHARE * values[0]))
     first = max(start, 2)
     if first < len(values):
         a, b, c = values[first - 2 : -2], values[first - 1 : -1], values[first:]

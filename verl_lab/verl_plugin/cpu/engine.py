@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from transformers import AutoModelForTokenClassification
-from verl.utils.torch_dtypes import PrecisionType
 from verl.workers.engine.base import EngineRegistry
-from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead, FSDPEngineWithValueHead
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+from verl_lab.verl_plugin.value_model import ValueModelEngine
 
 
 class _WithoutOffload:
@@ -32,21 +32,5 @@ class CPUEngineWithLMHead(_WithoutOffload, FSDPEngineWithLMHead):
 
 
 @EngineRegistry.register(model_type="value_model", backend="fsdp2", device="cpu")
-class CPUEngineWithValueHead(_WithoutOffload, FSDPEngineWithValueHead):
+class CPUEngineWithValueHead(_WithoutOffload, ValueModelEngine):
     """Critic."""
-
-    def _build_module(self) -> Any:
-        # verl.utils.model.load_valuehead_model asks for flash attention, whatever the configuration says.
-        model: Any = self.model_config  # type: ignore[attr-defined]
-        model.hf_config.num_labels = 1
-        model.hf_config.classifier_dropout = 0.0
-        module = AutoModelForTokenClassification.from_pretrained(
-            model.local_path,
-            config=model.hf_config,
-            dtype=PrecisionType.to_dtype(self.engine_config.model_dtype or "fp32"),
-            attn_implementation=model.override_config.get("attn_implementation", "sdpa"),
-            trust_remote_code=model.trust_remote_code,
-        )
-        if model.enable_gradient_checkpointing:
-            module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        return module
