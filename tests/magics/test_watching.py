@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+import orjson
 import pytest
 
 if TYPE_CHECKING:
@@ -22,6 +23,32 @@ if TYPE_CHECKING:
 )  # fmt: skip
 def test_replay_says_what_is_wrong_with_its_options(shell: Shell, recordings: Path, options: str, told: str) -> None:
     assert told in shell.run(f"%verl_watch {recordings / 'grpo-30-steps.jsonl'} {options}").told
+
+
+def test_logs_of_every_kind_are_watched_and_show_the_same_curves(
+    shell: Shell, recordings: Path, tmp_path: Path
+) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder = tmp_path / "events"
+    writer = SummaryWriter(str(folder))
+    for line in (recordings / "grpo-30-steps.jsonl").read_bytes().splitlines():
+        record = orjson.loads(line)
+        for name, value in record["data"].items():
+            writer.add_scalar(name, value, record["step"])
+    writer.close()
+    logs = (recordings / "grpo-30-steps.jsonl", recordings / "grpo-30-steps.console.log", folder)
+    of_file, of_console, of_events = cast(
+        "list[Any]", [shell.run(f"run = %verl_watch {log}\nrun").result for log in logs]
+    )
+    for name in ("critic/score/mean", "actor/entropy", "actor/grad_norm"):
+        steps, values = of_file.metrics(name)
+        for other in (of_console, of_events):
+            found = other.metrics(name)
+            assert found[0].tolist() == steps.tolist()
+            assert found[1] == pytest.approx(values, rel=1e-6)
+    assert "hold" in shell.run(f"%verl_logs {of_events.id}").told
+    assert shell.run(f"%verl_logs {of_console.id} --tail 2").error is None
 
 
 def test_replay_gives_the_run(shell: Shell, recordings: Path) -> None:

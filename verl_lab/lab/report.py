@@ -56,9 +56,7 @@ class RunReport:
         parts = [f"<p><b>{html.escape(self._title())}</b></p>"]
         if self.health.score is not None:
             parts.append(self._breakdown().to_html())
-        if self.findings:
-            rows = tuple(_row(finding) for finding in self.findings)
-            parts.append(Table(_HEADINGS, rows, "").to_html())
+        parts += map(_block, self.findings)
         if self.not_applicable:
             count = len(self.not_applicable)
             parts.append(f"<details><summary>Not applicable: {count} rules</summary>{self._left_out().to_html()}")
@@ -91,7 +89,6 @@ class RunReports(tuple[RunReport, ...]):
 
 
 _NONE_LIVE = "No run is live. To diagnose one that is over, name it."
-_HEADINGS = ("severity", "rule", "metric", "steps", "evidence", "cause", "suggestion", "source")
 
 
 def _steps(finding: Finding) -> str:
@@ -112,17 +109,21 @@ def _source(finding: Finding) -> str:
     return f"{finding.source} (a heuristic of verl-lab's)" if finding.heuristic else finding.source
 
 
-def _row(finding: Finding) -> tuple[str, ...]:
-    return (
-        str(finding.severity),
-        finding.rule,
-        finding.metric,
-        _steps(finding),
-        finding.evidence,
-        finding.cause,
-        _suggestion(finding),
-        _source(finding),
-    )
+def _block(finding: Finding) -> str:
+    """Return a finding as a block of lines: in columns its sentences would be a word wide."""
+    steps = "step" if finding.first_step == finding.last_step else "steps"
+    head = f"<b>{finding.severity} · {html.escape(finding.rule)}</b> {steps} {_steps(finding)} "
+    lines = [
+        f"{head}<code>{html.escape(finding.metric)}</code>",
+        html.escape(finding.evidence),
+        html.escape(finding.cause),
+        html.escape(f"What to do: {finding.suggestion}"),
+    ]
+    if finding.settings:
+        lines.append(f"<code>--set {html.escape(' '.join(finding.settings))}</code>")
+    lines.append(f"<small>Source: {html.escape(_source(finding))}</small>")
+    style = "border-left:3px solid currentColor;padding-left:10px;margin:10px 0"
+    return f'<div style="{style}">{"<br>".join(lines)}</div>'
 
 
 def _said(finding: Finding) -> str:

@@ -12,6 +12,7 @@ from verl_lab.domain.wire import AttemptLayout, RunLayout
 from verl_lab.errors import InvalidInputError, NotFoundError
 from verl_lab.lab import files
 from verl_lab.store import of_events
+from verl_lab.stream import find_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -261,9 +262,20 @@ class Run:
         return list(self._lab.store.events.read(self.id))
 
     def logs(self, tail: int | None = 100) -> str:
-        """Return the last ``tail`` lines that training printed in its newest attempt; None is all of them."""
+        """Return the last ``tail`` lines that training printed in its newest attempt; None is all of them.
+
+        Raises
+        ------
+        InvalidInputError
+            ``tail`` is no number of lines, or the run is known from TensorBoard's files: they hold none.
+        """
         if tail is not None and tail < 1:
             raise InvalidInputError(f"tail: {tail} is not a number of lines.", "Give 1 or more, or None for all.")
+        if self.is_attached and find_logs(self._lab.host, self.folder)[0].format == "tensorboard":
+            raise InvalidInputError(
+                f"logs: {self.folder} holds TensorBoard's event files, and they no text.",
+                "Attach the console log of the run to read it.",
+            )
         path = self.folder if self.is_attached else str(self._attempt().log)
         return files.last_lines(self._lab.host, path, tail)
 

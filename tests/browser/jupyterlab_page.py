@@ -1,0 +1,234 @@
+"""A real JupyterLab on loopback, and a real Chromium to drive it: for tests, and for benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_MISSING = "The browser tests need Chromium, which is not installed. On Debian: apt-get install chromium"
+_WAIT_MS = 60_000
+# Before its session is ready JupyterLab asks which kernel to take, and what it sends before may get lost for good.
+_KERNEL_ANSWERS = """async (limit) => {
+    const until = performance.now() + limit;
+    const later = (ms) => new Promise((done) => setTimeout(done, ms, "late"));
+    const within = (promise, ms) => Promise.race([promise, later(ms)]);
+    const context = jupyterapp.shell.currentWidget.sessionContext;
+    for (; performance.now() < until; await later(50)) {
+        if (await within(context.ready, 1000) === "late" || !context.session?.kernel) continue;
+        const { kernel } = context.session;
+        if (await within(kernel.info, 1000) === "late") continue;
+        if (await within(kernel.requestExecute({ code: "", silent: true }).done, 3000) !== "late") return;
+    }
+    throw new Error(`The kernel does not answer: ${context.kernelDisplayStatus}`);
+}"""
+# What JupyterLab itself reports when a kernel ends under a notebook, or a widget's kernel is gone.
+_NOT_OURS = ("Canceled future for ", "widget model not found")
+
+
+@dataclass(frozen=True)
+class RunningLab:
+    """Where a JupyterLab answers, and the folder it serves."""
+
+    url: str
+    token: str
+    root: Path
+
+
+@contextlib.contextmanager
+def running_lab(base: Path) -> Generator[RunningLab]:
+    """Run a JupyterLab whose folders all lie in ``base``."""
+    root = base / "notebooks"
+    root.mkdir()
+    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR")
+    folders += ("JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR", "VERL_LAB_HOME")
+    quiet = base / "jupyterlab_settings_dir" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    quiet.parent.mkdir(parents=True)
+    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    env = {**os.environ, **{name: str(base / name.lower()) for name in folders}}
+    token = secrets.token_hex(16)
+    port = _free_port()
+    argv = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
+    argv += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}"]
+    argv += ["--allow-root", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"]
+    argv += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly"]
+    log = base / "lab.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(argv, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        _wait_until_up(process, f"http://127.0.0.1:{port}/api/status?token={token}", log)
+        yield RunningLab(f"http://127.0.0.1:{port}", token, root)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextlib.contextmanager
+def running_chromium() -> Generator[Browser]:
+    """Run a headless Chromium; say the command to type where there is none."""
+    found = next((path for name in _NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        raise RuntimeError(_MISSING)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class NotebookPage:
+    """One notebook, open in a page of a JupyterLab."""
+
+    page: Page
+    lab: RunningLab
+    path: str
+    outside: list[str] = field(default_factory=list[str])
+    errors: list[str] = field(default_factory=list[str])
+
+    def load(self, *, kernel: bool = True) -> None:
+        """Load the page, and wait for the notebook and its kernel."""
+        self.page.goto(f"{self.lab.url}/lab/tree/{self.path}?token={self.lab.token}&reset")
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=_WAIT_MS)
+        self.page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell", timeout=_WAIT_MS)
+        self.page.evaluate("async () => { await jupyterapp.restored; jupyterapp.shell.collapseLeft(); }")
+        if kernel:
+            self.page.evaluate(_KERNEL_ANSWERS, _WAIT_MS)
+
+    def start_cell(self, index: int) -> None:
+        """Run a cell and return at once."""
+        self.page.evaluate(
+            """(i) => { const nb = jupyterapp.shell.currentWidget.content;
+                        nb.deselectAll(); nb.activeCellIndex = i; nb.mode = "command";
+                        window.running = jupyterapp.commands.execute("notebook:run-cell"); }""",
+            index,
+        )
+
+    def run_cell(self, index: int) -> None:
+        """Run a cell to its end; fail if it raised."""
+        self.start_cell(index)
+        self.page.evaluate(
+            """async (limit) => {
+                const late = new Promise((done) => setTimeout(done, limit, "late"));
+                if (await Promise.race([window.running, late]) !== "late") return;
+                const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+                const asked = document.querySelector(".jp-Dialog")?.innerText ?? "nothing";
+                throw new Error(`The cell did not end: kernel ${kernel.status}, JupyterLab asks: ${asked}`); }""",
+            2 * _WAIT_MS,
+        )
+        failed = [output for output in self.outputs(index) if output["output_type"] == "error"]
+        assert not failed, failed[0]["evalue"]
+
+    def execute(self, code: str) -> str:
+        """Run code in the kernel beside the cells; return what it printed."""
+        return self.page.evaluate(
+            """async (code) => {
+                const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+                const future = kernel.requestExecute({ code, store_history: false });
+                let out = "";
+                future.onIOPub = ({ header, content }) => {
+                    if (header.msg_type === "stream") out += content.text;
+                    if (header.msg_type === "error") throw new Error(content.ename + ": " + content.evalue);
+                };
+                await future.done;
+                return out; }""",
+            code,
+        )
+
+    def outputs(self, index: int) -> list[dict[str, Any]]:
+        """Return a cell's outputs as the notebook holds them."""
+        return self.page.evaluate(
+            "(i) => jupyterapp.shell.currentWidget.content.widgets[i].model.sharedModel.toJSON().outputs", index
+        )
+
+    def save(self) -> nbformat.NotebookNode:
+        """Save the notebook and read it back from disk."""
+        self.page.evaluate("async () => { await jupyterapp.commands.execute('docmanager:save'); }")
+        return nbformat.read(self.lab.root / self.path, as_version=4)
+
+    def set_theme(self, name: str) -> None:
+        """Change JupyterLab's theme, such as ``JupyterLab Dark``."""
+        self.page.evaluate(
+            "async (theme) => { await jupyterapp.commands.execute('apputils:change-theme', { theme }); }", name
+        )
+        light = "false" if "Dark" in name else "true"
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+
+    def shut_down_kernel(self) -> None:
+        """End the notebook's kernel."""
+        self.page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.shutdown(); }")
+
+
+def open_page(lab: RunningLab, context: BrowserContext, *cells: str, path: str | None = None) -> NotebookPage:
+    """Open a notebook of the given cells, or the one that lies at ``path``, in a page of its own."""
+    name = path or f"{secrets.token_hex(6)}.ipynb"
+    if path is None:
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, lab.root / name)
+    shown = NotebookPage(context.new_page(), lab, name)
+    shown.page.route("**/*", lambda route: _only_here(route, shown.outside))
+    shown.page.on("console", lambda message: _note_error(message, shown.errors))
+    shown.page.on("pageerror", lambda error: shown.errors.append(str(error)))
+    shown.load(kernel=path is None)
+    return shown
+
+
+def _only_here(route: Route, outside: list[str]) -> None:
+    url = route.request.url
+    if url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+        route.continue_()
+    else:
+        outside.append(url)
+        route.abort()
+
+
+def _note_error(message: ConsoleMessage, errors: list[str]) -> None:
+    if message.type == "error" and not any(text in message.text for text in _NOT_OURS):
+        errors.append(f"{message.text} ({message.location.get('url')})")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310  always http, see above
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text('utf-8', 'replace')[-3000:]}")
