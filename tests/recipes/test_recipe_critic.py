@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from verl_lab.recipes.render import render
 
 if TYPE_CHECKING:
+    from verl_lab.domain.recipe import Device
     from verl_lab.recipes.catalog import Catalog
 
 
 def test_critic_begins_as_the_model_that_is_trained(catalog: Catalog, inputs: Any) -> None:
-    for name, device in (("ppo-cpu", "cpu"), ("ppo", "gpu")):
+    devices: dict[str, Device] = {"ppo-cpu": "cpu", "ppo": "gpu"}
+    for name, device in devices.items():
         config = render(catalog.get(name), [*inputs.grpo, "data.train_batch_size=64"], device=device).config
         assert config.critic.model.path == config.actor_rollout_ref.model.path == f"{inputs.folder}/model"
         assert config.algorithm.adv_estimator == "gae"

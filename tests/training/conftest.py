@@ -77,7 +77,10 @@ class Task:
 
         recipe = Catalog.standard(self.project / "none", NOTEBOOKS).get(shipped)
         train, held_out = ("sft_train", "sft_val") if recipe.algorithm == "sft" else ("rl_train", "heldout")
-        data = {"train": str(self.data / f"{train}.parquet"), "val": str(self.data / f"{held_out}.parquet")}
+        data: dict[str, Any] = {
+            "train": str(self.data / f"{train}.parquet"),
+            "val": str(self.data / f"{held_out}.parquet"),
+        }
         return recipe.model_copy(
             update={"data": type(recipe.data)(**data), "model": str(self.data / "model"), **fields}
         )

@@ -98,15 +98,21 @@ def test_template_is_the_algorithm_it_is_named_after(trained: dict[str, Run], na
 
 
 def test_ppo_trains_a_critic(trained: dict[str, Run]) -> None:
+    import torch
+
     run = trained["ppo-cpu"]
-    loss = series(run, "critic/vf_loss")
-    assert loss[-1] < loss[0]
+    assert (series(run, "critic/vf_loss") > 0).all()
     assert (series(run, "critic/grad_norm") > 0).all()
     for metric in ("critic/vf_explained_var", "critic/values/mean", "critic/vf_clipfrac"):
         series(run, metric)
     saved = run.layout.checkpoints / f"global_step_{STEPS}"
-    assert list((saved / "critic").glob("model_world_size_1_rank_0.pt"))
-    assert list((saved / "actor").glob("model_world_size_1_rank_0.pt"))
+    actor, critic = (
+        torch.load(saved / role / "model_world_size_1_rank_0.pt", weights_only=False) for role in ("actor", "critic")
+    )
+    assert critic["score.weight"].shape == (1, 128)
+    # Both began as the same model, and each was trained for its own ends.
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(actor[name].to_local(), critic[name].to_local())
 
 
 def test_dapo_samples_dead_groups_anew_and_pays_for_length(trained: dict[str, Run]) -> None:
@@ -120,7 +126,7 @@ def test_dapo_samples_dead_groups_anew_and_pays_for_length(trained: dict[str, Ru
 
 def test_dr_grpo_divides_by_a_constant_and_not_by_the_deviation(trained: dict[str, Run]) -> None:
     run = trained["dr-grpo-cpu"]
-    # GRPO's advantages have a deviation of one; rewards between 0 and 1 differ from their mean by less than that.
+    # Rewards between 0 and 1 differ from their mean by less than one; divided by their deviation they would not.
     assert series(run, "critic/advantages/max").max() <= 1
     # What verl reports under this aggregation: a sum over each response, divided by the longest there may be.
     length = series(run, "response_length/mean")
@@ -132,7 +138,7 @@ def test_rloo_pays_for_the_distance_in_the_reward(trained: dict[str, Run]) -> No
     run = trained["rloo-cpu"]
     series(run, "actor/reward_kl_penalty")
     assert "actor/kl_loss" not in run.metric_names()
-    # The baseline of an answer is the mean of the others', so a batch's advantages are fair.
+    # The others' mean is the baseline, so that some answers of a batch are better than it and some worse.
     assert series(run, "critic/advantages/min").min() < 0 < series(run, "critic/advantages/max").max()
 
 

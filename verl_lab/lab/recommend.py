@@ -214,7 +214,7 @@ def _past(lab: Lab, target: _Target) -> tuple[list[_Past], int, int]:
         if row.kind != "run" or row.algorithm != target.algorithm:
             continue
         try:
-            if False:
+            if run.state is not RunState.COMPLETED:
                 continue
             origins = read_origins(lab.launcher.read_record(run.folder))
             recipe, overrides = recipe_of(lab, run)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from verl_lab.domain.noise import is_noise
 from verl_lab.widgets.flatten import flatten
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ _LOWER = re.compile(r"(?:^|[/_])(?:loss|perplexity|ppl)(?:$|[/_@])")
 # Losses that measure something else than how well the run does.
 _POLICY_LOSSES = ("pg_loss", "kl_loss", "entropy_loss")
 _SPREADS = ("/min", "/std", "min@", "std@")
-_PATH = re.compile(r"[~/.]{0,2}/|@\w+@|[a-z]+://")
-_NAMES = ("experiment_name", "project_name", "default_local_dir", "run_id", "port")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Difference:
     values
         One for each run, as text; None where a run does not have the key.
     is_noise
-        Whether it names a place or the run itself, which says nothing about the training.
+        Whether it names a place to write to or the run itself, which says nothing about the training.
     """
 
     key: str
@@ -102,18 +101,5 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
         values = tuple(one.get(key) for one in flat)
         known = {value for value, one in zip(values, flat, strict=True) if one}
         if len(known) > 1:
-            found.append(Difference(key, values, _is_noise(key, values)))
+            found.append(Difference(key, values, is_noise(key)))
     return found
-
-
-def _is_noise(key: str, values: Sequence[str | None]) -> bool:
-    leaf = key.rpartition(".")[2]
-    if leaf in _NAMES or leaf.endswith(("_dir", "_port")):
-        return True
-    said = [value for value in values if value is not None and value not in ("", "null", "[]")]
-    return bool(said) and all(map(_is_place, said))
-
-
-def _is_place(value: str) -> bool:
-    parts: list[str] = re.findall(r'"([^"]*)"', value) if value.startswith("[") else [value]
-    return bool(parts) and all(_PATH.match(part) for part in parts)
