@@ -5,38 +5,16 @@ With more than one process: ``torchrun --nproc_per_node=N -m verl_lab.verl_plugi
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-import hydra
-
-from verl_lab.verl_plugin.launch import Launch, reporting_failure
-from verl_lab.verl_plugin.process_group import joined_process_group
-
-_is_first = os.environ.get("RANK", "0") == "0"
-_launch = Launch(is_reporting=_is_first)
+from verl_lab.verl_plugin.engine_command import run
 
 
-@hydra.main(config_path="pkg://verl.trainer.config", config_name="sft_trainer_engine", version_base=None)
-def _train(config: Any) -> None:
-    from verl_lab.verl_plugin.session import TrainingSession
+def _trainer() -> Any:
+    from verl_lab.verl_plugin.sft import ReportingSFTTrainer
 
-    session = TrainingSession.current() if _is_first else TrainingSession(None)
-    with reporting_failure(session.fail), joined_process_group():
-        from verl.utils.device import auto_set_device
-
-        from verl_lab.verl_plugin.sft import ReportingSFTTrainer
-
-        auto_set_device(config)
-        ReportingSFTTrainer(config, session).fit()
-
-
-def main() -> None:
-    """Load verl and train."""
-    with reporting_failure(_launch.fail):
-        _launch.load_verl()
-    _train()
+    return ReportingSFTTrainer
 
 
 if __name__ == "__main__":
-    main()
+    run(_trainer)
