@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from verl_lab.domain.recipe import Recipe
-from verl_lab.errors import InvalidConfigurationError
+from verl_lab.errors import InvalidConfigurationError, NotFoundError
 from verl_lab.lab.coverage import LOGGED
 from verl_lab.recipes.schema import schema_of
 
@@ -128,3 +128,22 @@ def test_thresholds_are_validated_along_with_all_else(lab: Lab, grpo: list[str])
         lab.train(wrong, [*grpo, "trainer.total_epoch=1"], dry_run=True)
     assert len(caught.value.problems) == 2
     assert "2 problems" in caught.value.message
+
+
+def test_diagnosable_gives_the_rule_of_kl_its_data(lab: Lab, grpo: list[str]) -> None:
+    plain: Any = lab.train("grpo-cpu", grpo, dry_run=True)
+    watched: Any = lab.train("grpo-cpu", grpo, dry_run=True, preset="diagnosable")
+    without, with_it = repr(plain.report()), repr(watched.report())
+    assert f"{ACTOR}.use_kl_loss=true" in without
+    assert "kl-explosion: the run logs no" in without
+    assert "kl-explosion: the run logs no" not in with_it
+
+
+def test_users_overrides_win_over_the_preset(lab: Lab, grpo: list[str]) -> None:
+    plan = lab.train("grpo-cpu", [*grpo, f"{ACTOR}.use_kl_loss=false"], dry_run=True, preset="diagnosable")
+    assert plan.config["actor_rollout_ref"]["actor"]["use_kl_loss"] is False
+
+
+def test_unknown_preset_is_refused_with_the_known(lab: Lab, grpo: list[str]) -> None:
+    with pytest.raises(NotFoundError, match="diagnosable"):
+        lab.train("grpo-cpu", grpo, dry_run=True, preset="diagnosible")
