@@ -17,6 +17,7 @@ _WIDTH, _HEIGHT = 230, 46
 _GAP_X, _GAP_Y = 56, 12
 _MARGIN = 8
 _LETTERS_MOST = 36
+_SMALLEST = 0.7
 _NODES_MOST = 400
 # Boxes are light and lines grey, so that the picture can be read on a light and on a dark page.
 _FILLS = {"run": "#dbe9f9", "dataset": "#ddf0de", "checkpoint": "#eee4f7", "file": "#f7e6e6"}
@@ -45,7 +46,10 @@ def to_html(lineage: Lineage) -> str:
     if len(lineage.nodes) > _NODES_MOST:
         return f"<pre>{text}</pre>"
     encoded = b64encode(to_svg(lineage).encode()).decode("ascii")
-    image = f'<img alt="{text}" style="max-width:none" src="data:image/svg+xml;base64,{encoded}">'
+    widest = max((x for x, _ in _places(lineage).values()), default=0) + _WIDTH
+    # It shrinks to the page, though not below what can be read; from there on it is scrolled.
+    style = f"max-width:max(100%,{_SMALLEST * widest:.0f}px);height:auto"
+    image = f'<img alt="{text}" style="{style}" src="data:image/svg+xml;base64,{encoded}">'
     return (
         f'<div class="verl-lab-lineage"><div style="overflow-x:auto">{image}</div>'
         f"<details><summary>As text</summary><pre>{text}</pre></details></div>"

@@ -322,7 +322,10 @@ class VerlMagics(Magics):
         return self.lab.attach(named) if looks_like_path else self.lab.run(named)
 
     def _show(self, run: Run, *, metrics: list[str] | None = None, wait: bool = False) -> Run:
-        run.watch(metrics or ())
+        panel = run.watch(metrics or ())
         if wait:
-            wait_with_progress(run)
+            try:
+                wait_with_progress(run)
+            finally:
+                panel.settle()
         return run

@@ -59,6 +59,7 @@ class LiveWidget(anywidget.AnyWidget):
         self._changed = False
         self._over = False
         self._settled = False
+        self._settling = threading.Lock()
         self._problem: str | None = None
         self._asked: deque[Mapping[str, Any]] = deque()
         self._known: dict[str, bytes] = {}
@@ -111,11 +112,14 @@ class LiveWidget(anywidget.AnyWidget):
                 thread.join()
 
     def settle(self) -> None:
-        """Replace the still picture in the notebook by one of this moment.
+        """See to it that the still picture of a run that is over is in the notebook.
 
-        It is done by itself when the run ends. Call it where a cell is about to return, so that a
-        notebook that is executed without a browser has the picture too.
+        It is done by itself when the run ends. Call it where a cell is about to return: a notebook that is executed
+        without a browser may be at its end by then, and its kernel with it.
         """
+        self._settle_once(over=self._is_over())
+
+    def _draw_still(self) -> None:
         for shown in list(self._stills):
             shown.update(self._still(), raw=True)  # pyright: ignore[reportUnknownMemberType]
 
@@ -198,11 +202,12 @@ class LiveWidget(anywidget.AnyWidget):
         return over
 
     def _settle_once(self, *, over: bool) -> None:
-        with self._turn:
-            due = over and not self._settled
-            self._settled = over
-        if due:
-            self.settle()
+        with self._settling:
+            with self._turn:
+                due = over and not self._settled
+                self._settled = over
+            if due:
+                self._draw_still()
 
     def _heard(self, _: object, content: object, __: object) -> None:
         """Take in what a page asks for; may run beside a busy cell, in any thread."""
