@@ -182,7 +182,8 @@ def train():
     source.now(state="completed", can_stop=False)
 threading.Timer(0.3, train).start()
 show(panel)
-while not source.header().state == 'completed' or panel._thread: time.sleep(0.05)
+while source.header().state != 'completed': time.sleep(0.01)
+panel.settle()
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in (setup, run)])
     client = NotebookClient(

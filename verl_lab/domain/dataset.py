@@ -6,12 +6,16 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from verl_lab.errors import InvalidInputError
+from verl_lab.inputs import Shape
 
 Kind = Literal["jsonl", "json", "csv", "parquet", "arrow", "other"]
 Role = Literal["train", "val"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME = Shape(
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"),
+    64,
+    "The name of a data set begins with a letter or digit, and has up to 64 of these, '.', '_' and '-'.",
+)
 
 
 @dataclass(frozen=True)
@@ -172,12 +176,7 @@ def check_name(name: str) -> str:
     InvalidInputError
         If it holds anything but letters, digits, ``.``, ``_`` and ``-``, or is too long.
     """
-    if _NAME.fullmatch(name):
-        return name
-    raise InvalidInputError(
-        f"name: {name[:100]!r} will not do as the name of a data set.",
-        "It begins with a letter or digit, and has up to 64 of these, '.', '_' and '-'.",
-    )
+    return _NAME.check("name", name)
 
 
 def name_from(text: str) -> str:

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 
-from verl_lab.errors import InvalidInputError
+from verl_lab.inputs import Shape
 
-_RUN_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _RUN_ID_LONGEST = 80
+_RUN_ID = Shape(
+    re.compile(r"[a-z0-9]+(-[a-z0-9]+)*"),
+    _RUN_ID_LONGEST,
+    f"A run id is made of a-z, 0-9 and single dashes, {_RUN_ID_LONGEST} characters at most.",
+)
 
 
 class RunState(str, Enum):
@@ -111,9 +115,4 @@ def check_run_id(text: str) -> str:
     InvalidInputError
         If it holds anything but lower-case letters, digits and dashes, or is too long.
     """
-    if len(text) > _RUN_ID_LONGEST or not _RUN_ID.fullmatch(text):
-        raise InvalidInputError(
-            f"run id: {text[:100]!r} is not one.",
-            f"A run id is made of a-z, 0-9 and single dashes, {_RUN_ID_LONGEST} characters at most.",
-        )
-    return text
+    return _RUN_ID.check("run id", text)

@@ -29,9 +29,23 @@ def add_datasets(connection: Connection) -> None:
     connection.execute(text(f"CREATE TABLE file_hashes ({columns}){rowid}"))
 
 
+def add_hosts(connection: Connection) -> None:
+    """Version 3: hosts, and their secrets, encrypted."""
+    blob = "BYTEA" if connection.dialect.name == "postgresql" else "BLOB"
+    rowid = " WITHOUT ROWID" if connection.dialect.name == "sqlite" else ""
+    real = "DOUBLE PRECISION"
+    columns = f"name TEXT NOT NULL, entry {blob} NOT NULL, added {real} NOT NULL, last_contact {real}, host_key TEXT"
+    connection.execute(text(f"CREATE TABLE hosts ({columns}, PRIMARY KEY (name)){rowid}"))
+    columns = f"id TEXT NOT NULL, place TEXT NOT NULL, made {real} NOT NULL, active INTEGER NOT NULL"
+    connection.execute(text(f"CREATE TABLE secret_keys ({columns}, PRIMARY KEY (id)){rowid}"))
+    columns = f"owner TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, ciphertext {blob} NOT NULL"
+    columns = f"{columns}, updated {real} NOT NULL, PRIMARY KEY (owner, kind)"
+    connection.execute(text(f"CREATE TABLE secrets ({columns}){rowid}"))
+
+
 # Version n+1 is reached from version n by STEPS[n - 1]. A step spells its statements out instead of using
 # ``tables``, which describe the newest version only. A database without any table starts at the newest version.
-STEPS: tuple[Callable[[Connection], None], ...] = (add_datasets,)
+STEPS: tuple[Callable[[Connection], None], ...] = (add_datasets, add_hosts)
 NEWEST = 1 + len(STEPS)
 
 

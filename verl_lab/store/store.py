@@ -12,6 +12,7 @@ from verl_lab.store.commit import commit
 from verl_lab.store.datasets import Datasets
 from verl_lab.store.engine import Database
 from verl_lab.store.events import Events
+from verl_lab.store.hosts import Hosts
 from verl_lab.store.metrics import Metrics
 from verl_lab.store.migrations import migrate
 from verl_lab.store.quarantine import Quarantine
@@ -19,7 +20,10 @@ from verl_lab.store.runs import Runs
 from verl_lab.store.shapes import Shapes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from verl_lab.store.batch import Batch
+    from verl_lab.store.secrets import Secrets
 
 
 class Store:
@@ -34,6 +38,8 @@ class Store:
         Reading, and the runs' own rows.
     datasets
         What data sets there are, and the hashes of files.
+    hosts
+        The machines that are reached over SSH.
     """
 
     def __init__(self, database: Database) -> None:
@@ -44,6 +50,7 @@ class Store:
         self.events = Events(database, self.runs)
         self.quarantine = Quarantine(database, self.runs)
         self.datasets = Datasets(database)
+        self.hosts = Hosts(database)
 
     @classmethod
     def open(cls, url: str, *, busy_s: float = 30.0) -> Store:
@@ -76,6 +83,18 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
+
+    def secrets(self, home: Path) -> Secrets:
+        """Give the secrets in this database; their keys are in the system's keyring, or in files below ``home``.
+
+        Raises
+        ------
+        EnvironmentMismatchError
+            What encrypts is not installed.
+        """
+        from verl_lab.store.secrets import Secrets  # what encrypts is in no role that only watches
+
+        return Secrets(self._database, home)
 
     def commit(self, batch: Batch) -> bool:
         """Write a batch and the new position of its file in one transaction.

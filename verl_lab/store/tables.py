@@ -192,3 +192,36 @@ file_hashes = Table(
     Column("hash", Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+hosts = Table(
+    "hosts",
+    metadata,
+    _key("name", Text),
+    Column("entry", LargeBinary, nullable=False),
+    Column("added", Double, nullable=False),
+    Column("last_contact", Double),
+    Column("host_key", Text),
+    sqlite_with_rowid=False,
+)
+
+# The keys themselves are in the keyring or in files. ``active``: new secrets may be encrypted with it.
+secret_keys = Table(
+    "secret_keys",
+    metadata,
+    _key("id", Text),
+    Column("place", Text, nullable=False),
+    Column("made", Double, nullable=False),
+    Column("active", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    _key("owner", Text),
+    _key("kind", Text),
+    Column("key", Text, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("updated", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
