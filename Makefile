@@ -31,11 +31,15 @@ lab:  ## open JupyterLab with the notebooks (LAB_ARGS="--port 9999 ...")
 	@environments/setup_local_env.sh cpu --venv "$(VENV)"
 	@$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
+# The notebooks train beside the tests: these begin with what waits for a browser and for files.
 .PHONY: test
 test: setup-test lint  ## check everything: environment, style, types, layers and all tests (about 20 minutes)
-	@$(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS)
-	@home="$$(mktemp -d)"; trap 'rm -rf "$$home"' EXIT; \
-	  VERL_LAB_HOME="$$home" $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 1200 notebooks
+	@home="$$(mktemp -d)"; \
+	  VERL_LAB_HOME="$$home/lab" $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 1200 \
+	    -p no:cacheprovider notebooks > "$$home/notebooks.log" 2>&1 & notebooks=$$!; \
+	  trap 'kill $$notebooks 2>/dev/null || true; rm -rf "$$home"' EXIT; \
+	  failed=0; $(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS) || failed=1; \
+	  wait $$notebooks || failed=1; cat "$$home/notebooks.log"; exit $$failed
 
 .PHONY: test-faults
 test-faults: setup-test  ## all rounds of the fault tests, where `make test` does a tenth

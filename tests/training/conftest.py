@@ -57,9 +57,10 @@ class Clumsy(TrainerCallback):
 
 FLAKY_REWARD = """
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs):
-    if str(ground_truth).endswith("9"):
-        raise ValueError("this reward function does not like nines")
     right = float(solution_str.strip() == str(ground_truth))
+    # Like the worst of mistakes: what a check tries before launch, the right answer and none, is no trouble.
+    if solution_str.strip() and not right and str(ground_truth).endswith("9"):
+        raise ValueError("this reward function does not like nines")
     return {"score": right, "acc": right}
 """
 

@@ -58,8 +58,8 @@ def launch(lab: Lab, task: Task, settings: list[str], name: str, **fields: Any) 
 
 @pytest.fixture(scope="module")
 def marked(lab: Lab, task: Task) -> Seen:
-    """Train with a learning rate that no model survives, told to mark, which is the default."""
-    run = launch(lab, task, ["optim.lr=1e30", "optim.lr_warmup_steps=0"], "marked")
+    """Train with a weight decay that no model survives, told to mark, which is the default."""
+    run = launch(lab, task, ["optim.weight_decay=1e30", "optim.lr_warmup_steps=0"], "marked")
     seen: list[Status] = []
 
     def has_reason() -> bool:
