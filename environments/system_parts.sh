@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# See to a system part that pip cannot install: system_parts.sh chromium|postgresql
+# See to a system part that pip cannot install: system_parts.sh chromium|postgresql|sshd
 #
 # As root on Debian it is installed; elsewhere the command to type is named.
 set -euo pipefail
@@ -20,6 +20,10 @@ has_chromium() {
 has_postgresql() {
     command -v postgres >/dev/null && return 0
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
+}
+
+has_sshd() {
+    command -v sshd >/dev/null || [[ -x /usr/sbin/sshd ]]
 }
 
 # install WHAT FOR ELSEWHERE PACKAGE...
@@ -49,7 +53,12 @@ case "${1:-}" in
             "brew install postgresql (macOS) or dnf install postgresql-server (Fedora)." postgresql
         has_postgresql || fail "The PostgreSQL server is still not to be found."
         ;;
+    sshd)
+        has_sshd || install "OpenSSH's server" "The tests of remote hosts" \
+            "dnf install openssh-server (Fedora); macOS has it." openssh-server
+        has_sshd || fail "OpenSSH's server is still not to be found."
+        ;;
     *)
-        fail "usage: system_parts.sh chromium|postgresql"
+        fail "usage: system_parts.sh chromium|postgresql|sshd"
         ;;
 esac

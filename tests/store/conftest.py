@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What these files test must hold on every database; the others are about one of them.
-ON_EVERY_DATABASE = {"test_store_metrics", "test_store_runs", "test_store_memo", "test_store_frame"}
+ON_EVERY_DATABASE = {
+    "test_store_metrics",
+    "test_store_runs",
+    "test_store_memo",
+    "test_store_frame",
+    "test_store_hosts",
+    "test_store_secrets",
+}
 
 
 class Server:

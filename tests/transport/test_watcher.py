@@ -16,15 +16,15 @@ from verl_lab.transport.local import LocalHost
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from verl_lab.transport.base import Watcher
+    from verl_lab.transport.base import Host, Watcher
 
 # Far longer than any change takes to be told: a wait that ends before it was ended by the change.
 LONG_S = 60.0
 
 
 @pytest.fixture
-def watcher() -> Iterator[Watcher]:
-    watcher = LocalHost().watcher()
+def watcher(host: Host) -> Iterator[Watcher]:
+    watcher = host.watcher()
     yield watcher
     watcher.close()
 
@@ -135,8 +135,8 @@ def test_watching_nothing_waits_until_woken(watcher: Watcher):
     assert watcher.wait(LONG_S) == set()
 
 
-def test_close_ends_a_wait_and_later_waits_are_refused(tmp_path: Path):
-    watcher = LocalHost().watcher()
+def test_close_ends_a_wait_and_later_waits_are_refused(host: Host, tmp_path: Path):
+    watcher = host.watcher()
     watcher.watch([str(tmp_path)])
     watcher.wait(LONG_S)
     later(watcher.close)
@@ -146,12 +146,12 @@ def test_close_ends_a_wait_and_later_waits_are_refused(tmp_path: Path):
         watcher.wait(0)
 
 
-def test_no_descriptor_and_no_thread_stay_behind(tmp_path: Path):
+def test_no_descriptor_and_no_thread_stay_behind(host: Host, tmp_path: Path):
     def held() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/proc/self/task").iterdir()))
 
     def use() -> None:
-        watcher = LocalHost().watcher()
+        watcher = host.watcher()
         for number in range(3):
             (tmp_path / str(number)).mkdir(exist_ok=True)
             watcher.watch([str(tmp_path / str(number)), str(tmp_path / "none")])

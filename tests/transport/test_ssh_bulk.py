@@ -1,0 +1,188 @@
+"""Large files over SSH: whole or not at all, gone on with after a break, and nowhere but where they belong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from verl_lab.errors import TransportError
+from verl_lab.transport.ssh import UnreachableError
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cuttable_proxy import Proxy
+
+    from verl_lab.transport.ssh import SshHost
+
+PATIENCE_S = 60.0
+
+
+def put(host: SshHost, source: Path, target: Path, progress=None) -> str:
+    return host.put(source, str(target), progress=progress)
+
+
+def get(host: SshHost, source: Path, target: Path, progress=None) -> str:
+    return host.get(str(source), target, progress=progress)
+
+
+@pytest.fixture(params=[put, get])
+def move(request: pytest.FixtureRequest):
+    """Return one way, then the other."""
+    return request.param
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**18, 2**18 + 1, 10_000_001])
+def test_file_arrives_as_it_is(move, far: SshHost, tmp_path: Path, dice: random.Random, size: int):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(dice.randbytes(size))
+    source.chmod(0o640)
+    target.write_bytes(b"old")
+    told: list[tuple[int, int]] = []
+    digest = move(far, source, target, lambda done, total: told.append((done, total)))
+    assert target.read_bytes() == source.read_bytes()
+    assert digest == hashlib.sha256(source.read_bytes()).hexdigest() == far.sha256(str(target))
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert [entry.name for entry in sorted(tmp_path.iterdir())] == ["source", "target"]
+    assert told == sorted(told)
+    assert not size or told[-1] == (size, size)
+
+
+def test_transfer_that_breaks_goes_on_where_it_stopped(
+    move, far: SshHost, proxy: Proxy, tmp_path: Path, rounds: Callable[[int], int], dice: random.Random
+):
+    went_on = 0
+    for number in range(rounds(50)):
+        source, target = tmp_path / f"source{number}", tmp_path / f"target{number}"
+        source.write_bytes(dice.randbytes(8_000_000))
+        breaks = 3
+        began_at: list[int] = []
+        while True:
+            first: list[int] = []
+            stop_at = dice.randrange(1, 8_000_000)
+
+            def progress(done: int, _total: int, stop_at: int = stop_at, first: list[int] = first) -> None:
+                nonlocal breaks
+                first.append(done)
+                if done >= stop_at and breaks:
+                    breaks -= 1
+                    proxy.cut()
+
+            until = time.monotonic() + PATIENCE_S
+            try:
+                move(far, source, target, progress)
+                began_at += first[:1]
+                break
+            except UnreachableError:
+                assert not target.exists() or target.read_bytes() == source.read_bytes()
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            began_at += first[:1]
+        assert target.read_bytes() == source.read_bytes()
+        assert not list(tmp_path.glob(".*"))
+        went_on += any(place > 2**18 for place in began_at)
+    assert went_on, "nothing was gone on with"
+
+
+def test_part_that_is_not_the_files_beginning_is_sent_again(far: SshHost, tmp_path: Path):
+    from verl_lab.transport.ssh.bulk import _token
+
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"right" * 100_000)
+    status = source.stat()
+    part = tmp_path / f".target.{_token(str(source), status.st_size, status.st_mtime_ns)}.part"
+    for wrong in (b"wrong" * 50_000, b"right" * 100_001):
+        part.write_bytes(wrong)
+        put(far, source, target)
+        assert target.read_bytes() == source.read_bytes()
+
+
+def test_fetched_part_that_is_wrong_is_thrown_away(far: SshHost, tmp_path: Path):
+    from verl_lab.transport.ssh.bulk import _token
+
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"right" * 100_000)
+    status = source.stat()
+    part = tmp_path / f".target.{_token(str(source), status.st_size, status.st_mtime_ns)}.part"
+    part.write_bytes(b"wrong" * 50_000)
+    with pytest.raises(TransportError, match="Fetch it again"):
+        get(far, source, target)
+    assert not target.exists()
+    get(far, source, target)
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_file_that_changes_on_its_way_is_refused(move, far: SshHost, tmp_path: Path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"a" * 20_000_000)
+    is_changed = False
+
+    def progress(_done: int, _total: int) -> None:
+        nonlocal is_changed
+        if not is_changed:
+            is_changed = True
+            with source.open("ab") as file:
+                file.write(b"more")
+
+    try:
+        move(far, source, target, progress)
+    except TransportError:
+        assert not target.exists()
+    else:  # fetched whole, with what came at its end
+        assert target.read_bytes() == source.read_bytes()
+
+
+def test_link_at_the_target_is_replaced_and_not_followed(move, far: SshHost, tmp_path: Path):
+    source, target, elsewhere = tmp_path / "source", tmp_path / "target", tmp_path / "elsewhere"
+    source.write_bytes(b"new")
+    elsewhere.write_bytes(b"keep")
+    target.symlink_to(elsewhere)
+    move(far, source, target)
+    assert elsewhere.read_bytes() == b"keep"
+    assert not target.is_symlink()
+
+
+def test_link_in_place_of_the_part_is_refused(move, far: SshHost, tmp_path: Path):
+    from verl_lab.transport.ssh.bulk import _token
+
+    source, target, elsewhere = tmp_path / "source", tmp_path / "target", tmp_path / "elsewhere"
+    source.write_bytes(b"new")
+    elsewhere.write_bytes(b"keep")
+    status = source.stat()
+    part = tmp_path / f".target.{_token(str(source), status.st_size, status.st_mtime_ns)}.part"
+    part.symlink_to(elsewhere)
+    with pytest.raises(TransportError, match="Could not"):
+        move(far, source, target)
+    assert elsewhere.read_bytes() == b"keep"
+
+
+def test_what_is_no_plain_file_is_refused(move, far: SshHost, tmp_path: Path):
+    with pytest.raises(TransportError):
+        move(far, tmp_path / "none", tmp_path / "target")
+    with pytest.raises(TransportError):
+        move(far, tmp_path, tmp_path / "target")
+    with pytest.raises(TransportError):
+        move(far, tmp_path / "none" / "x", tmp_path / "none" / "y")
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_calls_are_answered_while_a_file_is_on_its_way(move, far: SshHost, proxy: Proxy, tmp_path: Path):
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 60_000_000)
+    thread = threading.Thread(target=move, args=(far, source, tmp_path / "target"))
+    thread.start()
+    asked = 0
+    while thread.is_alive():
+        assert far.stat("/")
+        asked += 1
+    thread.join()
+    assert asked > 3
+    assert (tmp_path / "target").stat().st_size == 60_000_000
+    assert proxy.connections == 1

@@ -1,0 +1,183 @@
+"""Files on the host: looking, reading, writing whole, and taking in large ones."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PIECE_BYTES = 256 * 2**10
+
+
+def described(path: str) -> list[Any] | None:
+    """Return size, time and kind of a path, following links; None if there is none."""
+    try:
+        found = Path(absolute(path)).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return describe(found)
+
+
+def describe(found: os.stat_result) -> list[Any]:
+    """Return what travels of a ``stat``."""
+    return [found.st_size, found.st_mtime_ns, stat.S_ISDIR(found.st_mode)]
+
+
+def listed(path: str) -> list[str]:
+    """Return the sorted names in a folder; none if it does not exist."""
+    try:
+        return sorted(os.listdir(absolute(path)))
+    except FileNotFoundError:
+        return []
+
+
+def absolute(path: str) -> str:
+    """Return the path, if it does not depend on where this process happens to be."""
+    if not path.startswith("/"):
+        raise ValueError(f"the path {path!r} is not absolute")
+    return path
+
+
+def make_folder(path: str) -> None:
+    """Make a folder and those above it."""
+    Path(absolute(path)).mkdir(parents=True, exist_ok=True)
+
+
+def write(path: str, content: bytes, *, only_new: bool) -> bool:
+    """Write a file so that it is there as a whole or not at all; False if it was there and must be new."""
+    target = Path(absolute(path))
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if not only_new:
+            temporary.replace(target)
+            return True
+        try:
+            os.link(str(temporary), str(target))
+        except FileExistsError:
+            return False
+        return True
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def pieces(path: str, offset: int, limit: int | None) -> Iterator[bytes]:
+    """Give up to ``limit`` bytes from ``offset``, all from the file that was there at the beginning."""
+    with Path(absolute(path)).open("rb") as file:
+        file.seek(offset)
+        left = limit
+        while left is None or left > 0:
+            piece = file.read(PIECE_BYTES if left is None else min(left, PIECE_BYTES))
+            if not piece:
+                return
+            left = None if left is None else left - len(piece)
+            yield piece
+
+
+def send(path: str, offset: int, give: Callable[[dict[str, Any], bytes], bool]) -> dict[str, Any]:
+    """Give everything from ``offset``, and return size and SHA-256 of the whole file; stops when nobody takes it."""
+    digest = hashlib.sha256()
+    with Path(absolute(path)).open("rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no plain file")
+        hash_part(file, digest, offset)
+        size = file.tell()
+        while True:
+            piece = file.read(PIECE_BYTES)
+            if not piece:
+                break
+            digest.update(piece)
+            size += len(piece)
+            if not give({"size": status.st_size}, piece):
+                break
+    return {"size": size, "sha256": digest.hexdigest(), "mode": stat.S_IMODE(status.st_mode)}
+
+
+def sha256(path: str) -> str:
+    """Return the SHA-256 of a whole file."""
+    digest = hashlib.sha256()
+    for piece in pieces(path, 0, None):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def hash_part(file: Any, digest: Any, size: int) -> None:
+    """Take the next ``size`` bytes into a digest, or as many as there are."""
+    while size > 0:
+        piece = file.read(min(size, PIECE_BYTES))
+        if not piece:
+            return
+        digest.update(piece)
+        size -= len(piece)
+
+
+class Arriving:
+    """A large file that is being sent here, in pieces that come in order, to a hidden file beside its place."""
+
+    def __init__(self, path: str, token: str) -> None:
+        target = Path(absolute(path))
+        self._target = target
+        self.part = target.with_name(f".{target.name[:100]}.{token}.part")
+        # Not through a link: whoever may write into the folder must not choose what is overwritten.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(str(self.part), flags, 0o600)
+        self._digest = hashlib.sha256()
+        self.size = 0
+        with open(self._descriptor, "rb", closefd=False) as file:
+            self.size = os.fstat(self._descriptor).st_size
+            hash_part(file, self._digest, self.size)
+
+    @property
+    def sha256(self) -> str:
+        """Of what has arrived."""
+        return self._digest.hexdigest()
+
+    def restart(self) -> None:
+        """Forget what has arrived."""
+        os.ftruncate(self._descriptor, 0)
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def take(self, offset: int, piece: bytes) -> None:
+        """Add the next piece."""
+        if offset != self.size:
+            raise ValueError(f"a piece for offset {offset} came at {self.size}")
+        view = memoryview(piece)
+        while view:
+            written = os.pwrite(self._descriptor, view, self.size)
+            self._digest.update(view[:written])
+            self.size += written
+            view = view[written:]
+
+    def finish(self, size: int, sha256: str, mode: int) -> None:
+        """Put the file into its place if it is what was sent; else throw it away."""
+        try:
+            if (self.size, self.sha256) != (size, sha256):
+                self.part.unlink()
+                raise ValueError("what arrived is not what was sent; it was thrown away")
+            os.fchmod(self._descriptor, mode & 0o777)
+            os.fsync(self._descriptor)
+            self.part.replace(self._target)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Keep what has arrived, to be gone on with."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            if self.size == 0:
+                with contextlib.suppress(FileNotFoundError):
+                    self.part.unlink()

@@ -1,0 +1,333 @@
+"""Following files: what changed is told together with the bytes that came, as long as they are taken.
+
+What a client asked about in the name of a watch is followed from then on. Little news comes with its bytes; of
+much, or where the last bytes have not been taken yet, it is only told that there is some, and the client fetches
+it. So nothing piles up, neither here nor there.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from verl_lab.transport.ssh.agent import files
+from verl_lab.transport.ssh.agent.notify import Notify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LOOK_S = 0.5  # not every file system tells of its changes
+BLIND_LOOK_S = 0.05
+GATHER_S = 0.004
+PROBE_BYTES = 1024
+PUSHED_BYTES = 2**16
+
+
+class _File:
+    """What the client knows of a file: how it was described, where its bytes end, and what they begin and end with."""
+
+    def __init__(self) -> None:
+        self.stat: list[Any] | None = None
+        self.is_stat_known = False
+        self.end = -1  # its bytes are not followed
+        self.taken = 0
+        self.head = b""
+        self.foot = b""
+        self.is_told_behind = False
+
+    def saw(self, head: bytes, foot: bytes, end: int) -> None:
+        self.head, self.foot, self.end = head, foot, end
+        self.is_told_behind = False
+
+
+class Watch:
+    """The folders of one watcher, and what it follows."""
+
+    def __init__(self) -> None:
+        self.folders: list[str] = []
+        self.identities: dict[str, tuple[int, int] | None] = {}
+        self.files: dict[str, _File] = {}
+        self.lists: dict[str, list[str] | None] = {}
+        self.told: set[str] = set()
+        self.number = 0  # of the newest thing said; what is older than an answer is no news
+
+
+class Follower:
+    """All watches of one connection, and the thread that looks after them."""
+
+    def __init__(self, tell: Callable[[dict[str, Any], bytes], None]) -> None:
+        self._tell = tell
+        self._watches: dict[int, Watch] = {}
+        self._changing = threading.Lock()
+        self._notify = Notify()
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        self._is_changed = True
+        self._dirty: set[str] = set()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def watch(self, number: int, folders: list[str]) -> None:
+        """Replace a watch's folders; each that exists is told at once."""
+        with self._changing:
+            watch = self._watches.setdefault(number, Watch())
+            watch.folders = folders
+            watch.identities = {}
+            self._is_changed = True
+        self._nudge()
+
+    def unwatch(self, number: int) -> None:
+        """Forget a watch."""
+        with self._changing:
+            self._watches.pop(number, None)
+            self._is_changed = True
+        self._nudge()
+
+    def taken(self, number: int, path: str, end: int) -> None:
+        """Note that the client has used a file's bytes up to ``end``."""
+        with self._changing:
+            watch = self._watches.get(number)
+            file = watch.files.get(path) if watch else None
+            if watch is None or file is None:
+                return
+            file.taken = max(file.taken, end)
+            is_waiting = file.is_told_behind
+            file.is_told_behind = False
+        if is_waiting:
+            self._nudge(path)
+
+    def stat(self, number: int, path: str) -> tuple[list[Any] | None, int]:
+        """Describe a path, and follow that from now on; also return the number of this answer."""
+        with self._changing:
+            watch = self._watches.setdefault(number, Watch())
+            file = watch.files.setdefault(path, _File())
+            found = files.described(path)
+            file.stat, file.is_stat_known = found, True
+            return found, self._next(watch)
+
+    def listed(self, number: int, path: str) -> tuple[list[str], int]:
+        """List a folder, and follow that from now on."""
+        with self._changing:
+            watch = self._watches.setdefault(number, Watch())
+            found = files.listed(path)
+            watch.lists[path] = found
+            self._is_changed = True
+            number = self._next(watch)
+        self._nudge()
+        return found, number
+
+    def read(self, number: int, path: str, offset: int, limit: int) -> tuple[bytes, int, int]:
+        """Read, and follow the bytes behind that if they end where the file does; also return its size."""
+        with self._changing:
+            watch = self._watches.setdefault(number, Watch())
+            file = watch.files.setdefault(path, _File())
+            descriptor = os.open(files.absolute(path), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                content = _pread(descriptor, limit, offset)
+                end = offset + len(content)
+                size = os.fstat(descriptor).st_size
+                if len(content) < limit and end == size:
+                    head, foot = _ends(descriptor, end)
+                    file.saw(head, foot, end)
+                    file.taken = end
+                elif end <= file.end:
+                    pass  # a look at the beginning: what is followed stays as it is
+                else:
+                    file.end = -1
+            finally:
+                os.close(descriptor)
+            self._is_changed = True
+            number = self._next(watch)
+        self._nudge(path)
+        return content, size, number
+
+    def _next(self, watch: Watch) -> int:
+        watch.number += 1
+        return watch.number
+
+    def _nudge(self, path: str = "") -> None:
+        if path:
+            with self._changing:
+                self._dirty.add(path)
+        try:
+            os.write(self._wake, b"x")
+        except BlockingIOError:
+            pass
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        if self._notify.descriptor >= 0:
+            poll.register(self._notify.descriptor, select.POLLIN)
+        pause_s = LOOK_S if self._notify.descriptor >= 0 else BLIND_LOOK_S
+        look_at = 0.0
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll(max(0.0, look_at - time.monotonic()) * 1000)}
+            if self._woken in ready:
+                os.read(self._woken, 4096)
+            with self._changing:
+                found, is_structural = self._notify.read() if self._notify.descriptor in ready else (set(), False)
+                is_look_due = time.monotonic() >= look_at
+                if is_look_due:
+                    look_at = time.monotonic() + pause_s
+                if is_structural or is_look_due or self._is_changed:
+                    self._settle()
+                dirty, self._dirty = self._dirty, set()
+                for number, watch in self._watches.items():
+                    self._news(number, watch, found, dirty, look_at_all=is_look_due or is_structural)
+            if found:
+                time.sleep(GATHER_S)  # a burst is told as one
+
+    def _settle(self) -> None:
+        """Watch what is there now, and tell the folders that were not, until nothing more changes."""
+        self._is_changed = False
+        wanted: set[str] = set()
+        for _ in range(100):
+            before, wanted = wanted, set()
+            for watch in self._watches.values():
+                self._renew(watch)
+                for folder in [*watch.folders, *watch.lists, *map(os.path.dirname, watch.files)]:
+                    wanted.add(folder if os.path.isdir(folder) else _nearest(folder))
+            self._notify.set(wanted)
+            if wanted == before:
+                return
+
+    def _renew(self, watch: Watch) -> None:
+        for folder in watch.folders:
+            identity = _identity(folder)
+            if identity != watch.identities.get(folder):
+                watch.identities[folder] = identity
+                if identity is not None:
+                    self._notify.forget(folder)
+                    watch.told.add(folder)
+
+    def _news(
+        self, number: int, watch: Watch, found: set[tuple[str, str]], dirty: set[str], *, look_at_all: bool
+    ) -> None:
+        folders = set(watch.folders)
+        changed = {_join(folder, name) for folder, name in found}
+        watch.told |= {_join(folder, name) for folder, name in found if folder in folders}
+        watch.told |= changed & folders
+        touched = {folder for folder, _ in found}
+        lists = {}
+        for folder in watch.lists:
+            if look_at_all or folder in touched or folder in watch.told:
+                names = _quietly(files.listed, folder)
+                if names != watch.lists[folder]:
+                    watch.lists[folder] = lists[folder] = names
+        looked_at = watch.files if look_at_all else _among(watch.files, changed | dirty, watch.told)
+        described: list[list[Any]] = []
+        bodies: list[bytes] = []
+        for path in looked_at:
+            is_touched = path in changed or path in dirty
+            news = _look(path, watch.files[path], is_touched=is_touched)
+            if news is not None:
+                described.append([path, *news[:3]])
+                bodies.append(news[3])
+                if path.rpartition("/")[0] in folders:
+                    watch.told.add(path)
+        if watch.told or lists or described:
+            told, watch.told = sorted(watch.told), set()
+            said = {"watch": number, "number": self._next(watch), "changed": told, "lists": lists, "files": described}
+            self._tell({**said, "sizes": [len(body) for body in bodies]}, b"".join(bodies))
+
+
+def _look(path: str, file: _File, *, is_touched: bool) -> tuple[list[Any] | None, str, int, bytes] | None:
+    """Return what is new about a file: its description, what became of its bytes, where new ones begin, and those.
+
+    What became of them is ``same``, ``more``, ``anew`` or ``behind``: the client then has to fetch them.
+    """
+    found = _quietly(files.described, path)
+    is_new = not file.is_stat_known or found != file.stat
+    if not is_new and not is_touched:
+        return None
+    file.stat, file.is_stat_known = found, True
+    if file.end < 0:
+        return (found, "behind", 0, b"") if is_new else None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        file.end = -1
+        return found, "behind", 0, b""
+    try:
+        size = os.fstat(descriptor).st_size
+        head, foot = _ends(descriptor, file.end)
+        if size < file.end or (head, foot) != (file.head, file.foot):
+            if size > PUSHED_BYTES:
+                file.end = -1
+                return found, "behind", 0, b""
+            content = _pread(descriptor, PUSHED_BYTES + 1, 0)
+            file.saw(*_ends(descriptor, len(content)), len(content))
+            file.taken = 0
+            return _sized(found, len(content)), "anew", 0, content
+        if size == file.end:
+            return (found, "same", 0, b"") if is_new else None
+        begin = file.end
+        if size - file.taken > PUSHED_BYTES:
+            if file.is_told_behind and not is_new:
+                return None
+            file.is_told_behind = True
+            return found, "behind", 0, b""
+        content = _pread(descriptor, PUSHED_BYTES, begin)
+        end = begin + len(content)
+        file.saw(*_ends(descriptor, end), end)
+        return _sized(found, end), "more", begin, content
+    except OSError:
+        file.end = -1
+        return found, "behind", 0, b""
+    finally:
+        os.close(descriptor)
+
+
+def _sized(found: list[Any] | None, size: int) -> list[Any] | None:
+    """Return the description with the size that the bytes told have: the file may have grown between two looks."""
+    return found and [size, *found[1:]]
+
+
+def _ends(descriptor: int, end: int) -> tuple[bytes, bytes]:
+    start = max(0, end - PROBE_BYTES)
+    return _pread(descriptor, min(PROBE_BYTES, end), 0), _pread(descriptor, end - start, start)
+
+
+def _pread(descriptor: int, size: int, offset: int) -> bytes:
+    content = os.pread(descriptor, size, offset)
+    while 0 < len(content) < size:
+        more = os.pread(descriptor, size - len(content), offset + len(content))
+        if not more:
+            break
+        content += more
+    return content
+
+
+def _quietly(look: Callable[[str], Any], path: str) -> Any:
+    """Look; what cannot be looked at is not there, and whoever asks for it by itself hears why."""
+    try:
+        return look(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _among(followed: dict[str, _File], changed: set[str], folders: Iterable[str]) -> list[str]:
+    """Return what is followed and changed, or lies in a folder that came to be."""
+    inside = [path for path in followed if path.rpartition("/")[0] in folders]
+    return [*inside, *(path for path in changed if path in followed and path not in inside)]
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(folder)  # noqa: PTH116  called often
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _nearest(folder: str) -> str:
+    while folder != "/" and not os.path.isdir(folder):
+        folder = os.path.dirname(folder) or "/"
+    return folder
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}" if name else folder
