@@ -14,6 +14,7 @@ from verl_lab.diagnostics import Diagnosis, SampleSummary, summarise_samples
 from verl_lab.domain.finding import Health
 from verl_lab.errors import FormatError, NotFoundError, TransportError
 from verl_lab.lab import files
+from verl_lab.lab.expected import outcomes
 from verl_lab.lab.report import RunReport
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def report(lab: Lab, run: Run, step: int | None, thresholds: Mapping[str, Any] |
         health, findings, left_out = (own or lab.diagnoses.of(run)).ask(
             lambda diagnosis: (diagnosis.health(step), diagnosis.findings(step), diagnosis.not_applicable())
         )
-        return RunReport(run.id, row.name, run.state.value, step, health, findings, left_out)
+        return RunReport(run.id, row.name, run.state.value, step, health, findings, left_out, outcomes(lab, run, step))
     except (TransportError, FormatError, NotFoundError) as error:
         return RunReport(run.id, row.name, row.state, step, Health(None, reason=error.message))
     finally:

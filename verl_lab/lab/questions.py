@@ -9,6 +9,7 @@ from verl_lab.lab.backtest import Backtest, backtest
 from verl_lab.lab.checks import problems_of
 from verl_lab.lab.diagnosis import live, report
 from verl_lab.lab.report import RunReports
+from verl_lab.recipes.presets import preset_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +84,9 @@ class Questions:
         chosen = lab.runs() if runs is None else [lab.run(one) if isinstance(one, str) else one for one in runs]
         return backtest(lab, chosen, rules, thresholds)
 
-    def validate(self, recipe: str | Recipe, overrides: Sequence[str] = ()) -> list[Problem]:
+    def validate(
+        self, recipe: str | Recipe, overrides: Sequence[str] = (), *, preset: str | None = None
+    ) -> list[Problem]:
         """Say everything that is wrong with a recipe before it is launched; verl and torch need not be installed.
 
         A reward function is called on a row of the data, in a process of its own.
@@ -94,6 +97,8 @@ class Questions:
             A recipe's name, or a recipe.
         overrides
             ``key=value`` for verl's configuration; they win over the recipe's.
+        preset
+            As for ``train``.
 
         Returns
         -------
@@ -104,9 +109,11 @@ class Questions:
         Raises
         ------
         NotFoundError
-            There is no such recipe.
+            There is no such recipe or preset.
         """
         chosen = cast("Lab", self).recipes.get(recipe) if isinstance(recipe, str) else recipe
+        if preset is not None:
+            overrides = (*preset_overrides(preset, chosen, overrides), *overrides)
         return list(problems_of(chosen, overrides))
 
     def diff(self, a: Thing, b: Thing) -> ShownDiff:

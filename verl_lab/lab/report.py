@@ -6,10 +6,12 @@ import html
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from verl_lab.lab import expected
 from verl_lab.lab.table import Table
 
 if TYPE_CHECKING:
     from verl_lab.domain.finding import Finding, Health
+    from verl_lab.lab.expected import Outcome
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class RunReport:
         What is active first, then by severity and age.
     not_applicable
         Reason by rule, for the rules that say nothing about this run.
+    outcomes
+        What its recipe expects of its metrics, and what they came to.
     """
 
     run: str
@@ -37,11 +41,14 @@ class RunReport:
     health: Health
     findings: tuple[Finding, ...] = ()
     not_applicable: dict[str, str] = field(default_factory=dict[str, str])
+    outcomes: tuple[Outcome, ...] = ()
 
     def __repr__(self) -> str:
         parts = [self._title()]
         if self.health.score is not None:
             parts.append(repr(self._breakdown()))
+        if self.outcomes:
+            parts.append(repr(expected.table(self.outcomes)))
         if self.findings:
             parts.append("\n\n".join(map(_said, self.findings)))
         if self.not_applicable:
@@ -56,6 +63,8 @@ class RunReport:
         parts = [f"<p><b>{html.escape(self._title())}</b></p>"]
         if self.health.score is not None:
             parts.append(self._breakdown().to_html())
+        if self.outcomes:
+            parts.append(expected.table(self.outcomes).to_html())
         parts += map(_block, self.findings)
         if self.not_applicable:
             count = len(self.not_applicable)
