@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import threading
 import time
 from pathlib import Path
@@ -100,6 +101,15 @@ def test_a_keyring_that_hangs_is_left_with_all_it_started(use: Callable[[str], P
     # It is not waited for again and again.
     with pytest.raises(NoAnswerError, match="a moment ago"):
         keys.read("one")
+
+
+def test_a_service_that_a_keyring_left_behind_is_not_waited_for(use: Callable[[str], Path]) -> None:
+    ring = use("Daemon")
+    try:
+        with pytest.raises(NoAnswerError, match="did not answer within 2 s"):
+            KeyringKeys(answer_s=2.0).write("one", KEY)
+    finally:
+        os.kill(int(ring.read_text()), signal.SIGKILL)
 
 
 def test_secrets_go_to_a_file_where_the_keyring_hangs(use: Callable[[str], Path], store: Store, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import inspect, text
 
 from verl_lab.domain.host import HostEntry, Jump
 from verl_lab.domain.run import RunState, Status
@@ -130,3 +131,23 @@ def test_a_host_takes_its_secrets_with_it(store: Store, tmp_path: Path, monkeypa
     store.hosts.remove("box")
     assert secrets.kinds(owner("box")) == []
     assert secrets.kinds(owner("box2")) == ["password"]
+
+
+def test_a_database_of_before_gets_the_tables(url: str, store: Store) -> None:
+    names = ("hosts", "secret_keys", "secrets")
+
+    def shapes() -> list[object]:
+        with store._database.read() as connection:
+            found = inspect(connection)
+            columns = [(one["name"], str(one["type"]), one["nullable"]) for n in names for one in found.get_columns(n)]
+            return [columns, *(found.get_pk_constraint(name)["constrained_columns"] for name in names)]
+
+    new = shapes()
+    with store._database.write() as connection:
+        for name in names:
+            connection.execute(text(f"DROP TABLE {name}"))
+        connection.execute(text("UPDATE schema_version SET version = 2"))
+    Store.open(url).close()
+    assert shapes() == new
+    store.hosts.add(box())
+    assert store.runs.get("run-1") is not None

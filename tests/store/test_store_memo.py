@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from verl_lab.domain.wire import EventRecord, MetricRecord
 from verl_lab.store import Batch, FilePosition, Store
@@ -80,28 +81,53 @@ def test_an_event_that_moves_a_mask_is_seen_at_once(store: Store):
     put(store, None, at(5), range(5), 1.0)
     put(store, None, at(2), range(4, 6), 2.0, attempt=2)
     assert [step for step, _ in read(store)] == [0, 1, 2, 3, 4, 5]
-    event = EventRecord(0, None, "train_begin", data={"resumed_from": 1})
-    assert store.commit(Batch("run-1", 2, "e", None, at(1), events=[(0, event)], resumed_from=1))
+    resumed = EventRecord(0, None, "train_begin", data={"resumed_from": 1})
+    assert store.commit(Batch("run-1", 2, "e", None, at(1), events=[(0, resumed)], resumed_from=1))
     assert [step for step, _ in read(store)] == [0, 1, 4, 5]
 
 
 def test_a_remembered_series_is_what_a_fresh_store_reads(
     url: str, store: Store, rounds: Callable[[int], int], dice: random.Random
 ):
+    """While rows are added, folded, gone back over, resumed as another attempt, and replaced by another file."""
     position: FilePosition | None = None
-    step = 0
+    step, attempt = 0, 1
     for _ in range(rounds(200)):
-        count = dice.choice([1, 1, 40, 900])
+        if dice.random() < 0.06:
+            position, attempt, step = None, attempt + 1, max(0, step - dice.randrange(30))
+        count = dice.choice([1, 1, 1, 40, 900])
         generation = 0 if position is None else position.generation + (dice.random() < 0.05)
         is_new = position is not None and generation != position.generation
         end = at(count if position is None or is_new else position.offset + count, generation)
-        put(store, position, end, range(step, step + count), dice.random())
+        names = dice.choice(["a", "b", "ab", "ab"])
+        records = [
+            (end.offset - count + n, MetricRecord(s, s, 1.0 + s, {name: dice.random() for name in names}))
+            for n, s in enumerate(range(step, step + count))
+        ]
+        assert store.commit(Batch("run-1", attempt, "m", position, end, records=records))
         position = end
-        step = dice.choice([step + count, step + count, max(0, step - 20)])
-        for _ in range(2):
-            fresh = Store.open(url)
-            assert read(store) == read(fresh)
-            fresh.close()
+        step = dice.choice([step + count, step + count, step + count, max(0, step - 20)])
+        fresh = Store.open(url)
+        for name in "ab":
+            for mine, other in zip(everything(store, name), everything(fresh, name), strict=True):
+                assert np.array_equal(mine, other)
+        fresh.close()
+
+
+def everything(store: Store, name: str) -> list[np.ndarray]:
+    found = store.metrics.series("run-1", name)
+    part = store.metrics.read("run-1", name, 5, 200)
+    return [*store.metrics.read("run-1", name), *part, found.steps, found.values, found.times, found.attempts]
+
+
+def test_what_is_added_is_all_that_is_read_anew(store: Store):
+    put(store, None, at(2000), range(2000), 1.0)
+    first = store.metrics.read("run-1", "a")
+    put(store, at(2000), at(2001), range(2000, 2001), 2.0)
+    seen: list[str] = []
+    event.listen(store.metrics._database._engine, "before_cursor_execute", lambda *told: seen.append(told[2]))
+    assert store.metrics.read("run-1", "a")[1].tolist() == [*first[1].tolist(), 2.0]
+    assert not [query for query in seen if "FROM chunks" in query]
 
 
 def test_memory_is_bounded_and_the_one_asked_for_longest_ago_goes_first():

@@ -292,6 +292,28 @@ def test_rotating_beside_readers_and_writers_loses_nothing(tmp_path: Path, round
     store.close()
 
 
+class OvertakenKeys(FileKeys):
+    """Keys that someone else changes in the moment after one was read."""
+
+    overtake: Callable[[], object] | None = None
+
+    def read(self, key_id: str) -> Secret | None:
+        found, overtake, self.overtake = super().read(key_id), self.overtake, None
+        if overtake is not None:
+            overtake()
+        return found
+
+
+def test_a_secret_is_not_kept_with_a_key_that_was_just_deleted(store: Store, secrets: Secrets, home: Path) -> None:
+    secrets.put("host:box", "password", Secret("first"))
+    keys = OvertakenKeys(home / "keys")
+    keys.overtake = secrets.rotate
+    Secrets(store._database, home, {"file": keys}).put("host:box2", "password", Secret(PLANTED))
+    assert reveal(store.secrets(home), "host:box2") == PLANTED
+    keys.overtake = secrets.rotate
+    assert reveal(Secrets(store._database, home, {"file": keys}), "host:box2") == PLANTED
+
+
 class ElsewhereKeys(FileKeys):
     """A keyring that is locked as long as ``locked`` says so."""
 

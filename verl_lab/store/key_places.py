@@ -137,7 +137,12 @@ class KeyringKeys:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    # Not read to its end: a service that a backend started may hold it open for ever.
+                    with contextlib.suppress(OSError):
+                        pipe.close()
 
 
 class FileKeys:

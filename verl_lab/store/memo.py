@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -24,7 +24,7 @@ class Memo:
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._held_bytes = 0
-        self._series: OrderedDict[Hashable, tuple[Hashable, Series]] = OrderedDict()
+        self._series: OrderedDict[Hashable, tuple[Hashable, Series, Any]] = OrderedDict()
         self._changing = threading.Lock()
 
     def get(self, key: Hashable, stand: Hashable) -> Series | None:
@@ -36,13 +36,21 @@ class Memo:
             self._series.move_to_end(key)
             return found[1]
 
-    def put(self, key: Hashable, stand: Hashable, series: Series) -> None:
-        """Keep a series, at the cost of those that were not asked for longest."""
+    def older(self, key: Hashable) -> tuple[Any, Series, Any] | None:
+        """Return the stand, the series and the mark that were kept for ``key`` last, whatever the stand is now."""
+        with self._changing:
+            return self._series.get(key)
+
+    def put(self, key: Hashable, stand: Hashable, series: Series, mark: Any = None) -> None:
+        """Keep a series, at the cost of those that were not asked for longest.
+
+        ``mark`` is kept beside it, for whoever wants to go on from there.
+        """
         with self._changing:
             self._forget(key)
             if series.size_bytes > self._most_bytes:
                 return
-            self._series[key] = (stand, series)
+            self._series[key] = (stand, series, mark)
             self._held_bytes += series.size_bytes
             while self._held_bytes > self._most_bytes:
                 self._forget(next(iter(self._series)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import bindparam, select
@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select
 from verl_lab.store import attempts, packing, pieces, tables
 from verl_lab.store.frame import Frame, of_metrics
 from verl_lab.store.memo import Memo
-from verl_lab.store.pieces import Series
+from verl_lab.store.pieces import Piece, Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,6 +56,30 @@ _ROWS = (
     .where(_t.run == bindparam("run"))
     .order_by(_t.attempt, _t.generation, _t.offset)
 )
+# How far a run has come: its newest block, and its newest row that is in none yet.
+_LAST_BLOCK = (
+    select(_b.attempt, _b.generation, _b.block, _b.rows)
+    .where(_b.run == bindparam("run"))
+    .order_by(_b.attempt.desc(), _b.generation.desc(), _b.block.desc())
+    .limit(1)
+)
+_LAST_ROW = (
+    select(_t.attempt, _t.generation, _t.offset)
+    .where(_t.run == bindparam("run"))
+    .order_by(_t.attempt.desc(), _t.generation.desc(), _t.offset.desc())
+    .limit(1)
+)
+_NEW_ROWS = _ROWS.where(
+    _t.attempt == bindparam("attempt"), _t.generation == bindparam("generation"), _t.offset > bindparam("offset")
+)
+
+
+class _Mark(NamedTuple):
+    """How far a run had come when a series was read: only rows after ``place`` are new while the rest is the same."""
+
+    visible: tuple[Attempt, ...]
+    block: tuple[int, ...]
+    place: tuple[int, ...]
 
 
 class Metrics:
@@ -66,6 +90,7 @@ class Metrics:
         self._runs = runs
         self._shapes = shapes
         self._memo = Memo()
+        self._marks: dict[str, tuple[Any, _Mark]] = {}
 
     def names(self, run_id: str) -> list[str]:
         """Return the names of all metrics of a run, sorted; empty if there are none, or no such run."""
@@ -152,11 +177,50 @@ class Metrics:
             found = self._memo.get(key, stand)
             if found is None:
                 run = rows[0][0] if rows else None
-                found = self._read(connection, run, name, first, last, with_times=with_times)
-                if (first, last) != (_FIRST, _LAST):
+                mark = None if run is None else self._mark(connection, run_id, run, stand)
+                found = None if mark is None else self._grown(connection, run, name, key, stand, mark)
+                is_whole = found is not None or (first, last) == (_FIRST, _LAST)
+                if found is None:
+                    found = self._read(connection, run, name, first, last, with_times=with_times)
+                if not is_whole:
                     return found
-                self._memo.put(key, stand, found)
+                self._memo.put(key, stand, found, mark)
         return found.between(first, last)
+
+    def _mark(self, connection: Connection, run_id: str, run: int, stand: Any) -> _Mark:
+        """Return how far a run has come; asked once a stand, since every metric wants to know."""
+        kept = self._marks.get(run_id)
+        if kept is not None and kept[0] == stand:
+            return kept[1]
+        block, row = (connection.execute(query, {"run": run}).first() for query in (_LAST_BLOCK, _LAST_ROW))
+        mark = _Mark(tuple(attempts.visible(connection, run)), tuple(block or ()), tuple(row or ()))
+        self._marks[run_id] = (stand, mark)
+        return mark
+
+    def _grown(
+        self, connection: Connection, run: int | None, name: str, key: tuple[str, str, bool], stand: Any, mark: _Mark
+    ) -> Series | None:
+        """Return the series that was read last with what was logged since; None where more than that has changed."""
+        kept = self._memo.older(key)
+        if kept is None or kept[2] is None or not mark.visible:
+            return None
+        old_stand, series, old = kept
+        newest = mark.visible[-1]
+        if (old.visible, old.block) != (mark.visible, mark.block) or _besides(old_stand, newest) != _besides(
+            stand, newest
+        ):
+            return None
+        part = (newest.number, newest.generation)
+        since = old.place[2] if old.place[:2] == part else _FIRST
+        wanted = {"run": run, "attempt": part[0], "generation": part[1], "offset": since}
+        piece = self._of_rows(connection, newest.number, connection.execute(_NEW_ROWS, wanted).all(), name)
+        return series if piece is None else pieces.extended(series, piece, with_times=key[2])
+
+    def _of_rows(self, connection: Connection, attempt: int, rows: Sequence[Any], name: str) -> Piece | None:
+        names = self._shapes.names(connection, {row[2] for row in rows})
+        self._shapes.remember(names)
+        places = {shape: members.index(name) for shape, members in names.items() if name in members}
+        return pieces.of_rows(attempt, rows, places)
 
     def _read(
         self,
@@ -231,3 +295,8 @@ def _times(connection: Connection, run: int | None, attempt: Attempt, last: int 
         parts.append(block[~np.isnan(block)])
     found = np.concatenate(parts[::-1])
     return found if last is None else found[-last:]
+
+
+def _besides(stand: Any, newest: Attempt) -> list[Any]:
+    """Return the run's number, and what a stand says of all attempts but the newest."""
+    return [stand[0][0], *(row for row in stand if row[1] != newest.number)]

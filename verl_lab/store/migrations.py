@@ -31,9 +31,8 @@ def add_datasets(connection: Connection) -> None:
 
 def add_hosts(connection: Connection) -> None:
     """Version 3: hosts, and their secrets, encrypted."""
-    blob = "BYTEA" if connection.dialect.name == "postgresql" else "BLOB"
+    blob, real = ("BYTEA", "DOUBLE PRECISION") if connection.dialect.name == "postgresql" else ("BLOB", "DOUBLE")
     rowid = " WITHOUT ROWID" if connection.dialect.name == "sqlite" else ""
-    real = "DOUBLE PRECISION"
     columns = f"name TEXT NOT NULL, entry {blob} NOT NULL, added {real} NOT NULL, last_contact {real}, host_key TEXT"
     connection.execute(text(f"CREATE TABLE hosts ({columns}, PRIMARY KEY (name)){rowid}"))
     columns = f"id TEXT NOT NULL, place TEXT NOT NULL, made {real} NOT NULL, active INTEGER NOT NULL"

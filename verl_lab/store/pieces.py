@@ -81,6 +81,18 @@ class Series:
         return Series(self.steps[cut], self.values[cut], self.times[cut], self.attempts[cut])
 
 
+def extended(series: Series, piece: Piece, *, with_times: bool) -> Series | None:
+    """Return a series with newer records after it; None where their steps do not go on upwards."""
+    steps = np.concatenate([series.steps, piece.steps])
+    if not bool((np.diff(steps[len(series.steps) - 1 if len(series.steps) else 0 :]) > 0).all()):
+        return None
+    values = np.concatenate([series.values, piece.values])
+    if not with_times:
+        return Series(steps, values, series.times, series.attempts)
+    times = np.concatenate([series.times, piece.times()])
+    return Series(steps, values, times, np.concatenate([series.attempts, np.full(len(piece.steps), piece.attempt)]))
+
+
 def of_blocks(attempt: int, rows: Sequence[Any]) -> Piece:
     """Return what blocks hold: rows of (attempt, generation, present, values, rows, steps, seqs[, times])."""
     _, _, present, values, counts, steps, seqs, *times = zip(*rows, strict=True)

@@ -49,6 +49,19 @@ class Hanging(Working):
         self.get_password(service, username)
 
 
+class Daemon(Hanging):
+    """Starts a service that outlives it and holds what it was given open, and waits for that."""
+
+    def get_password(self, service: str, username: str) -> str | None:
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+        else:
+            Path(os.environ["LAB_KEYRING_FILE"]).write_text(str(pid))
+        time.sleep(600)
+        return None
+
+
 class Failing(Working):
     """Says what it was given as it fails."""
 
