@@ -81,3 +81,4 @@ setup-test:
 	@environments/setup_local_env.sh test --venv "$(VENV)"
 	@environments/system_parts.sh chromium
 	@environments/system_parts.sh postgresql
+	@environments/system_parts.sh sshd

@@ -103,7 +103,7 @@ def test_a_database_of_before_gets_the_tables(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'old.db'}"
     old = Store.open(url)
     with old._database.write() as connection:
-        for table in ("datasets", "dataset_places", "file_hashes"):
+        for table in ("datasets", "dataset_places", "file_hashes", "hosts", "secret_keys", "secrets"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("UPDATE schema_version SET version = 1"))
     old.close()

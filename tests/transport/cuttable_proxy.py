@@ -8,6 +8,10 @@ import socket
 import struct
 import threading
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Proxy:
@@ -51,7 +55,7 @@ class Proxy:
         for thread in self._threads:
             thread.join(10)
 
-    def _start(self, target, *args) -> None:
+    def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
         self._threads = [thread, *(one for one in self._threads if one.is_alive())]
         thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -12,14 +13,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import paramiko
-
 from verl_lab.domain.host import HostEntry
 from verl_lab.transport.ssh import KnownHosts, SshHost, Timings
+from verl_lab.transport.ssh.host import no_secrets
 
 if TYPE_CHECKING:
-    from verl_lab.domain.host import SecretKind
-    from verl_lab.domain.secret import Secret
+    from verl_lab.transport.ssh.login import Secrets
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 QUICK = Timings(connect_s=10, request_s=20, keepalive_s=0.5, longest_pause_s=0.2)
@@ -82,10 +81,8 @@ class Server:
         self._process.terminate()
         self._process.wait()
         for pid in children:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def connections(self) -> list[int]:
         """Return the processes that serve a connection each."""
@@ -113,16 +110,13 @@ class Server:
         usual = {"user": getpass.getuser(), "identity": str(self.user_key), "auth": ("key",)}
         return HostEntry.of(**{"name": "box", "hostname": "127.0.0.1", "port": port or self.port, **usual, **fields})
 
-    def host(self, port: int | None = None, timings: Timings = QUICK, secrets=None, **fields: object) -> SshHost:
+    def host(
+        self, port: int | None = None, timings: Timings = QUICK, secrets: Secrets = no_secrets, **fields: object
+    ) -> SshHost:
         """Return it as a host."""
-
-        def none(_kind: SecretKind) -> Secret | None:
-            return None
-
-        return SshHost(self.entry(port, **fields), self.known(), secrets or none, timings)
+        return SshHost(self.entry(port, **fields), self.known(), secrets, timings)
 
 
-def make_key(path: Path, passphrase: str = "") -> paramiko.PKey:
+def make_key(path: Path, passphrase: str = "") -> None:
     """Write a key pair."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)], check=True)
-    return paramiko.PKey.from_path(path, passphrase.encode() or None)

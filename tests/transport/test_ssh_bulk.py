@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -21,15 +20,18 @@ if TYPE_CHECKING:
     from cuttable_proxy import Proxy
 
     from verl_lab.transport.ssh import SshHost
+    from verl_lab.transport.ssh.bulk import Progress
+
+    Move = Callable[..., str]
 
 PATIENCE_S = 60.0
 
 
-def put(host: SshHost, source: Path, target: Path, progress=None) -> str:
+def put(host: SshHost, source: Path, target: Path, progress: Progress | None = None) -> str:
     return host.put(source, str(target), progress=progress)
 
 
-def get(host: SshHost, source: Path, target: Path, progress=None) -> str:
+def get(host: SshHost, source: Path, target: Path, progress: Progress | None = None) -> str:
     return host.get(str(source), target, progress=progress)
 
 
@@ -40,7 +42,7 @@ def move(request: pytest.FixtureRequest):
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**18, 2**18 + 1, 10_000_001])
-def test_file_arrives_as_it_is(move, far: SshHost, tmp_path: Path, dice: random.Random, size: int):
+def test_file_arrives_as_it_is(move: Move, far: SshHost, tmp_path: Path, dice: random.Random, size: int):
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(dice.randbytes(size))
     source.chmod(0o640)
@@ -56,7 +58,7 @@ def test_file_arrives_as_it_is(move, far: SshHost, tmp_path: Path, dice: random.
 
 
 def test_transfer_that_breaks_goes_on_where_it_stopped(
-    move, far: SshHost, proxy: Proxy, tmp_path: Path, rounds: Callable[[int], int], dice: random.Random
+    move: Move, far: SshHost, proxy: Proxy, tmp_path: Path, rounds: Callable[[int], int], dice: random.Random
 ):
     went_on = 0
     for number in range(rounds(50)):
@@ -119,7 +121,7 @@ def test_fetched_part_that_is_wrong_is_thrown_away(far: SshHost, tmp_path: Path)
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_file_that_changes_on_its_way_is_refused(move, far: SshHost, tmp_path: Path):
+def test_file_that_changes_on_its_way_is_refused(move: Move, far: SshHost, tmp_path: Path):
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(b"a" * 20_000_000)
     is_changed = False
@@ -139,7 +141,7 @@ def test_file_that_changes_on_its_way_is_refused(move, far: SshHost, tmp_path: P
         assert target.read_bytes() == source.read_bytes()
 
 
-def test_link_at_the_target_is_replaced_and_not_followed(move, far: SshHost, tmp_path: Path):
+def test_link_at_the_target_is_replaced_and_not_followed(move: Move, far: SshHost, tmp_path: Path):
     source, target, elsewhere = tmp_path / "source", tmp_path / "target", tmp_path / "elsewhere"
     source.write_bytes(b"new")
     elsewhere.write_bytes(b"keep")
@@ -149,7 +151,7 @@ def test_link_at_the_target_is_replaced_and_not_followed(move, far: SshHost, tmp
     assert not target.is_symlink()
 
 
-def test_link_in_place_of_the_part_is_refused(move, far: SshHost, tmp_path: Path):
+def test_link_in_place_of_the_part_is_refused(move: Move, far: SshHost, tmp_path: Path):
     from verl_lab.transport.ssh.bulk import _token
 
     source, target, elsewhere = tmp_path / "source", tmp_path / "target", tmp_path / "elsewhere"
@@ -163,17 +165,17 @@ def test_link_in_place_of_the_part_is_refused(move, far: SshHost, tmp_path: Path
     assert elsewhere.read_bytes() == b"keep"
 
 
-def test_what_is_no_plain_file_is_refused(move, far: SshHost, tmp_path: Path):
+def test_what_is_no_plain_file_is_refused(move: Move, far: SshHost, tmp_path: Path):
     with pytest.raises(TransportError):
         move(far, tmp_path / "none", tmp_path / "target")
     with pytest.raises(TransportError):
         move(far, tmp_path, tmp_path / "target")
     with pytest.raises(TransportError):
         move(far, tmp_path / "none" / "x", tmp_path / "none" / "y")
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_other_calls_are_answered_while_a_file_is_on_its_way(move, far: SshHost, proxy: Proxy, tmp_path: Path):
+def test_other_calls_are_answered_while_a_file_is_on_its_way(move: Move, far: SshHost, proxy: Proxy, tmp_path: Path):
     source = tmp_path / "source"
     source.write_bytes(b"x" * 60_000_000)
     thread = threading.Thread(target=move, args=(far, source, tmp_path / "target"))

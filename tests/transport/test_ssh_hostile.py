@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +14,6 @@ from verl_lab.errors import TransportError
 from verl_lab.transport.ssh.channel import command_line
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from verl_lab.transport.ssh import SshHost
 
 NAMES = (
@@ -50,7 +48,7 @@ def test_name_is_a_name_and_nothing_else(ssh_host: SshHost, tmp_path: Path, name
     assert watcher.wait(30) == {path}
     assert ssh_host.read(path, 0, 100) == b"older"
     watcher.close()
-    assert os.listdir(tmp_path) == ["folder"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 
 
 def test_relative_path_is_refused(ssh_host: SshHost, sftp_host: SshHost):
@@ -100,7 +98,7 @@ def test_banner_noisy_start_files_and_another_locale_disturb_nothing(tmp_path: P
     try:
         path = str(tmp_path / "é字\udcff")
         host.write_atomic(path, b"x")
-        assert os.path.exists(path)
+        assert Path(path).exists()
         assert path.rpartition("/")[2] in host.list_folder(str(tmp_path))
     finally:
         host.close()

@@ -51,7 +51,7 @@ def test_changed_key_is_refused_before_anything_is_said(sshd: Server, tmp_path: 
     (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{sshd.port} {kind} {key}\n")
     asked: list[str] = []
     known = KnownHosts(tmp_path / "known_hosts", ())
-    host = SshHost(sshd.entry(user="nobody-came"), known, lambda kind: asked.append(kind), QUICK)
+    host = SshHost(sshd.entry(user="nobody-came"), known, asked.append, QUICK)
     with pytest.raises(HostKeyError, match="another key") as caught:
         host.connect()
     assert not caught.value.can_accept

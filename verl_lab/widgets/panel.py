@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from verl_lab.errors import InvalidInputError
 from verl_lab.widgets import answers
-from verl_lab.widgets.judgement import Judgement, judge
+from verl_lab.widgets.judgement import Judgement, Judging, judge
 from verl_lab.widgets.live import STYLE, LiveWidget, front_end, show
 from verl_lab.widgets.selection import Selection
 from verl_lab.widgets.snapshot import lines_of, snapshot, told_names, told_others
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Panel", "show"]
 
-_JUDGED_FIRST_S = 0.05
 _FRONT = (
     *("dom", "library", "menu", "plots", "charts", "header", "health", "findings"),
     *("picker", "toolbar", "samples", "tables", "player", "tabs", "panel"),
@@ -50,13 +48,13 @@ class Panel(LiveWidget):
         self._player = player
         self._selection = Selection(only=tuple(metrics))
         self._acknowledged: set[str] = set()
-        self._judgement: Judgement | None = None
-        self._judging_s = 0.0
-        self._is_behind = False
+        self._judgement = Judgement()
+        self._judging = Judging(source, self._wake)
         self._ends_hearing: Callable[[], None] = source.subscribe(self._wake)
 
     def _unsubscribe(self) -> None:
         self._ends_hearing()
+        self._judging.end()
 
     def _is_over(self) -> bool:
         return self._source.header().is_over
@@ -69,11 +67,8 @@ class Panel(LiveWidget):
 
     def _snapshot(self) -> tuple[dict[str, Any], list[bytes]]:
         source = self._source
-        judgement = self._judgement
-        # Curves do not wait for a judgement that takes long; a replay shows both of one step.
-        self._is_behind = self._player is None and judgement is not None and self._judging_s > _JUDGED_FIRST_S
-        if judgement is None or not self._is_behind:
-            judgement = self._judge()
+        # A replay shows curves and judgement of one step, whatever that takes.
+        self._judgement = judgement = self._judging.latest() if self._player is None else judge(source)
         return snapshot(
             source,
             source.header(),
@@ -84,21 +79,11 @@ class Panel(LiveWidget):
         )
 
     def _lists(self) -> Sequence[dict[str, Any]]:
-        judgement = self._judgement or Judgement()
-        if self._is_behind:
-            before, judgement = judgement, self._judge()
-            if judgement != before:
-                self._wake()
+        judgement = self._judgement
         return (
             told_names(self._source.metric_names()),
             told_findings(judgement.findings, judgement.not_applicable, self._acknowledged),
         )
-
-    def _judge(self) -> Judgement:
-        begun = monotonic()
-        self._judgement = judgement = judge(self._source)
-        self._judging_s = monotonic() - begun
-        return judgement
 
     def _do(self, kind: str, asked: Mapping[str, Any]) -> bool:
         source = self._source

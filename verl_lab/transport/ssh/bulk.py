@@ -8,7 +8,6 @@ import itertools
 import os
 import stat
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verl_lab.errors import TransportError
@@ -17,6 +16,7 @@ from verl_lab.transport.ssh.errors import UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from verl_lab.transport.ssh.channel import AgentChannel, Reply
 
@@ -86,7 +86,7 @@ def _put(
                 progress(done, status.st_size)
         if not piece:
             break
-    said = {"size": offset, "sha256": digest.hexdigest(), "mode": stat.S_IMODE(status.st_mode)}
+    said: dict[str, Any] = {"size": offset, "sha256": digest.hexdigest(), "mode": stat.S_IMODE(status.st_mode)}
     now = os.fstat(file.fileno())
     if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
         raise TransportError(f"{file.name} changed while it was sent.", "Send it again.")

@@ -253,7 +253,7 @@ class AgentChannel:
         heard = time.monotonic()
         while True:
             while len(held) >= needed:
-                head_bytes, body_bytes = decode_sizes(held[: SIZES.size])
+                head_bytes, body_bytes = decode_sizes(bytes(held[: SIZES.size]))
                 needed = SIZES.size + head_bytes + body_bytes
                 if len(held) < needed:
                     break

@@ -32,7 +32,12 @@ class HostKeyError(TransportError):
     """
 
     def __init__(
-        self, message: str, hint: str | None = None, host: str = "", fingerprint: str = "", can_accept: bool = False
+        self,
+        message: str,
+        hint: str | None = None,
+        host: str = "",
+        fingerprint: str = "",
+        can_accept: bool = False,  # noqa: FBT001, FBT002  pickle gives it by position
     ) -> None:
         super().__init__(message, hint)
         self.args = (message, hint, host, fingerprint, can_accept)

@@ -13,7 +13,6 @@ from verl_lab.errors import TransportError
 from verl_lab.transport.base import FileStat, Finished
 from verl_lab.transport.ssh import bulk, sftp
 from verl_lab.transport.ssh.errors import HostKeyError, UnreachableError
-from verl_lab.transport.ssh.known_hosts import KnownHosts
 from verl_lab.transport.ssh.link import Link
 from verl_lab.transport.ssh.login import Timings, shown_key
 from verl_lab.transport.ssh.mirror import described
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from verl_lab.transport.ssh.agent.frames import Frame
     from verl_lab.transport.ssh.bulk import Progress
     from verl_lab.transport.ssh.channel import AgentChannel
+    from verl_lab.transport.ssh.known_hosts import KnownHosts
 
 _MARGIN_S = 15.0  # for the answer to come, after a command's own time is over
 _ONE_LOOK_BYTES = 2**20
@@ -98,7 +98,7 @@ class SshHost:
     def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
         """Run a command to its end, without a shell; ``env`` is added to the host's own."""
         with self._translated(f"run {argv[0]!r}"):
-            said = {"argv": list(argv), "env": dict(env) if env else None}
+            said: dict[str, Any] = {"argv": list(argv), "env": dict(env) if env else None}
             agent = self._commanded(f"run {argv[0]!r}")
             head, body = agent.begin("run", **said, timeout_s=timeout_s).next(timeout_s + _MARGIN_S)
             if head.get("timed_out"):

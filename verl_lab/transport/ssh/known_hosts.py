@@ -69,8 +69,8 @@ class KnownHosts:
             return
         if known:
             hint = (
-                f"It may be another machine that pretends to be it. If the host was set up anew, remove {known[0].place},"
-                f" after its administrator told you the new fingerprint."
+                f"It may be another machine that pretends to be it. If its administrator says that it was set up"
+                f" anew and has this fingerprint, remove {known[0].place}."
             )
             told = ", ".join(sorted({f"{fingerprint(one.key)} ({one.type})" for one in known}))
             raise HostKeyError(f"{name} shows another key than it is known by: {shown}, not {told}.", hint, name, shown)

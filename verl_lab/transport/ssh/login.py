@@ -17,7 +17,7 @@ from verl_lab.transport.ssh.errors import AuthenticationError, UnreachableError
 from verl_lab.transport.ssh.known_hosts import fingerprint, lookup_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from verl_lab.domain.host import HostEntry, Jump, SecretKind
     from verl_lab.domain.secret import Secret
@@ -30,7 +30,8 @@ _FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _WINDOW_BYTES = 2**24
 _USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 _MOST_KEYS = 5  # OpenSSH hangs up after six attempts
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it logs what is raised here as well
+_PARAMIKO_LOG = "verl_lab.paramiko"  # apart from what others do with it
+logging.getLogger(_PARAMIKO_LOG).setLevel(logging.CRITICAL)  # it logs what is raised here as well
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def shown_key(entry: HostEntry, known: KnownHosts, secrets: Secrets, timings: Ti
 
 
 @contextlib.contextmanager
-def closed_if_late(transport: paramiko.Transport, timeout_s: float) -> Iterator[None]:
+def closed_if_late(transport: paramiko.Transport, timeout_s: float) -> Generator[None]:
     """Close a connection on which something takes too long: some of paramiko's waits have no end of their own."""
     timer = threading.Timer(timeout_s, close, (transport,))
     timer.daemon = True
@@ -141,6 +142,7 @@ def _started(
             where = (place.hostname, place.port)
             link = through.open_channel("direct-tcpip", where, ("127.0.0.1", 0), timeout=timings.connect_s)
         transport = paramiko.Transport(link, default_window_size=_WINDOW_BYTES)
+        transport.set_log_channel(_PARAMIKO_LOG)
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timings.connect_s
         options: Any = transport.get_security_options()
         options.ciphers = (*_FAST_CIPHERS, *(cipher for cipher in options.ciphers if cipher not in _FAST_CIPHERS))
@@ -197,7 +199,7 @@ def _log_in(transport: paramiko.Transport, place: HostEntry | Jump, entry: HostE
 
 
 @contextlib.contextmanager
-def _refusals(name: str) -> Iterator[None]:
+def _refusals(name: str) -> Generator[None]:
     try:
         yield
     except paramiko.AuthenticationException as error:
@@ -278,7 +280,8 @@ def _loaded(path: Path, secrets: Secrets, notes: list[str]) -> Any:
             if secret is None:
                 notes.append(f"key {path}: it needs its passphrase")
                 return None
-            return paramiko.PKey.from_path(path, secret.reveal().encode())
+            locked: Any = paramiko.PKey.from_path  # it says text, and takes bytes alone
+            return locked(path, secret.reveal().encode())
     except OSError as error:
         notes.append(f"key {path}: {error.strerror}")
     except (ValueError, paramiko.SSHException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import posixpath
 import threading
@@ -106,10 +107,8 @@ class SshWatcher:
             channel, self._channel = self._channel, None
             self.mirror.clear()
             if channel is not None:
-                try:
+                with contextlib.suppress(TransportError):  # it ended: nothing is followed any more
                     channel.unsubscribe(self.number)
-                except TransportError:
-                    pass  # it ended: nothing is followed any more
 
     def _goes_on(self) -> bool:
         with self._news:

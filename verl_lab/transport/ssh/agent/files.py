@@ -33,7 +33,7 @@ def describe(found: os.stat_result) -> list[Any]:
 def listed(path: str) -> list[str]:
     """Return the sorted names in a folder; none if it does not exist."""
     try:
-        return sorted(os.listdir(absolute(path)))
+        return sorted(entry.name for entry in Path(absolute(path)).iterdir())
     except FileNotFoundError:
         return []
 

@@ -7,10 +7,12 @@ it. So nothing piles up, neither here nor there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verl_lab.transport.ssh.agent import files
@@ -24,6 +26,8 @@ BLIND_LOOK_S = 0.05
 GATHER_S = 0.004
 PROBE_BYTES = 1024
 PUSHED_BYTES = 2**16
+
+_NOTHING: set[tuple[str, str]] = set()
 
 
 class _File:
@@ -151,10 +155,8 @@ class Follower:
         if path:
             with self._changing:
                 self._dirty.add(path)
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.write(self._wake, b"x")
-        except BlockingIOError:
-            pass
 
     def _run(self) -> None:
         poll = select.poll()
@@ -168,7 +170,8 @@ class Follower:
             if self._woken in ready:
                 os.read(self._woken, 4096)
             with self._changing:
-                found, is_structural = self._notify.read() if self._notify.descriptor in ready else (set(), False)
+                is_told = self._notify.descriptor in ready
+                found, is_structural = self._notify.read() if is_told else (_NOTHING, False)
                 is_look_due = time.monotonic() >= look_at
                 if is_look_due:
                     look_at = time.monotonic() + pause_s
@@ -185,11 +188,12 @@ class Follower:
         self._is_changed = False
         wanted: set[str] = set()
         for _ in range(100):
-            before, wanted = wanted, set()
+            before = wanted
+            wanted = set()
             for watch in self._watches.values():
                 self._renew(watch)
                 for folder in [*watch.folders, *watch.lists, *map(os.path.dirname, watch.files)]:
-                    wanted.add(folder if os.path.isdir(folder) else _nearest(folder))
+                    wanted.add(_nearest(folder))
             self._notify.set(wanted)
             if wanted == before:
                 return
@@ -211,7 +215,7 @@ class Follower:
         watch.told |= {_join(folder, name) for folder, name in found if folder in folders}
         watch.told |= changed & folders
         touched = {folder for folder, _ in found}
-        lists = {}
+        lists: dict[str, list[str] | None] = {}
         for folder in watch.lists:
             if look_at_all or folder in touched or folder in watch.told:
                 names = _quietly(files.listed, folder)
@@ -239,44 +243,48 @@ def _look(path: str, file: _File, *, is_touched: bool) -> tuple[list[Any] | None
 
     What became of them is ``same``, ``more``, ``anew`` or ``behind``: the client then has to fetch them.
     """
-    found = _quietly(files.described, path)
+    found: list[Any] | None = _quietly(files.described, path)
     is_new = not file.is_stat_known or found != file.stat
     if not is_new and not is_touched:
         return None
     file.stat, file.is_stat_known = found, True
-    if file.end < 0:
-        return (found, "behind", 0, b"") if is_new else None
+    was_told_behind = file.is_told_behind or file.end < 0
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        what, begin, content = _bytes(path, file)
     except OSError:
         file.end = -1
-        return found, "behind", 0, b""
+        what, begin, content = "behind", 0, b""
+    if not is_new and (what == "same" or (what == "behind" and was_told_behind)):
+        return None
+    if content:
+        found = _sized(found, file.end)
+    return found, what, begin, content
+
+
+def _bytes(path: str, file: _File) -> tuple[str, int, bytes]:
+    if file.end < 0:
+        return "behind", 0, b""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         size = os.fstat(descriptor).st_size
-        head, foot = _ends(descriptor, file.end)
-        if size < file.end or (head, foot) != (file.head, file.foot):
+        if size < file.end or _ends(descriptor, file.end) != (file.head, file.foot):
             if size > PUSHED_BYTES:
                 file.end = -1
-                return found, "behind", 0, b""
-            content = _pread(descriptor, PUSHED_BYTES + 1, 0)
+                return "behind", 0, b""
+            content = _pread(descriptor, PUSHED_BYTES, 0)
             file.saw(*_ends(descriptor, len(content)), len(content))
             file.taken = 0
-            return _sized(found, len(content)), "anew", 0, content
-        if size == file.end:
-            return (found, "same", 0, b"") if is_new else None
+            return "anew", 0, content
         begin = file.end
+        if size == begin:
+            return "same", 0, b""
         if size - file.taken > PUSHED_BYTES:
-            if file.is_told_behind and not is_new:
-                return None
             file.is_told_behind = True
-            return found, "behind", 0, b""
+            return "behind", 0, b""
         content = _pread(descriptor, PUSHED_BYTES, begin)
         end = begin + len(content)
         file.saw(*_ends(descriptor, end), end)
-        return _sized(found, end), "more", begin, content
-    except OSError:
-        file.end = -1
-        return found, "behind", 0, b""
+        return "more", begin, content
     finally:
         os.close(descriptor)
 
@@ -324,9 +332,17 @@ def _identity(folder: str) -> tuple[int, int] | None:
 
 
 def _nearest(folder: str) -> str:
-    while folder != "/" and not os.path.isdir(folder):
-        folder = os.path.dirname(folder) or "/"
-    return folder
+    path = Path(folder)
+    while not _is_folder(path) and path != path.parent:
+        path = path.parent
+    return str(path)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # it may not be looked at
+        return False
 
 
 def _join(folder: str, name: str) -> str:

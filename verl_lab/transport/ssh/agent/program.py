@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from verl_lab.transport.ssh.agent import commands, files
@@ -35,7 +37,7 @@ class Program:
         """Answer until the client goes away."""
         threading.Thread(target=self._listen_for_silence, daemon=True).start()
         about = {"pid": os.getpid(), "python": platform.python_version(), "machine": platform.machine()}
-        self.say({**about, "system": platform.system(), "home": os.path.expanduser("~"), "uid": os.getuid()})
+        self.say({**about, "system": platform.system(), "home": str(Path("~").expanduser()), "uid": os.getuid()})
         while True:
             frame = read_frame(self._source)
             if frame is None:
@@ -173,10 +175,8 @@ def main(silence_s: float) -> None:
     threading.excepthook = _end_with
     sink.write(MARK)
     sink.flush()
-    try:
+    with contextlib.suppress(BrokenPipeError):
         Program(source, sink, silence_s).serve()
-    except BrokenPipeError:
-        pass
     leave()
 
 
