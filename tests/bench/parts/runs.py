@@ -31,17 +31,24 @@ def values(steps: int) -> Iterator[dict[str, float]]:
 
 def write_run(folder: Path, steps: int) -> Path:
     """Write a run folder, as of a run that is over, and return its metrics file."""
-    attempt = RunLayout(folder).attempt(1)
-    attempt.folder.mkdir(parents=True)
-    with attempt.metrics.open("wb") as file:
-        file.write(encode_header(Header(folder.name, 1, os.getpid(), 1, "boot")))
+    metrics = write_attempt(folder, 1)
+    with metrics.open("ab") as file:
         for step, data in enumerate(values(steps), 1):
             file.write(encode_metrics(step, step, 1.7e9 + step, data))
     RunLayout(folder).record.write_text(
         json.dumps({"version": 1, "run": folder.name, "name": folder.name, "created": 1.0})
     )
     status = {"version": 1, "run": folder.name, "attempt": 1, "state": "completed", "step": steps, "total": steps}
-    attempt.status.write_text(json.dumps(status))
+    RunLayout(folder).attempt(1).status.write_text(json.dumps(status))
+    RunLayout(folder).config.write_text("{}\n")
+    return metrics
+
+
+def write_attempt(folder: Path, number: int) -> Path:
+    """Begin the metrics file of an attempt, and return it."""
+    attempt = RunLayout(folder).attempt(number)
+    attempt.folder.mkdir(parents=True)
+    attempt.metrics.write_bytes(encode_header(Header(folder.name, number, os.getpid(), 1, "boot")))
     return attempt.metrics
 
 
