@@ -3,7 +3,8 @@
     python tests/bench/painting.py [--json] [--steps 40]
 
 Six panels of 100 thousand and of a million points a curve get five steps a second. plotly's own FigureWidget, the
-usual way to a live chart in a notebook, is given the same points by a thread of the same kernel.
+usual way to a live chart in a notebook, is given the same points by a thread of the same kernel. What is measured
+begins when the run has been judged once from its beginning.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from jupyterlab_page import RunningLab
     from playwright.sync_api import Browser
 
-RUN, CHARTS, HERTZ = "20260101-000000-bench-0000", 6, 5
+RUN, CHARTS, HERTZ, WARM_UP = "20260101-000000-bench-0000", 6, 5, 5
 WATCH = """
 from verl_lab import Lab
 Lab({home!r}).run({run!r}).watch({names!r})
@@ -106,10 +107,15 @@ def panel(home: Path, lab: RunningLab, browser: Browser, points: int, steps: int
             if (direction === "recv" && msg.channel === "iopub" && msg.header.msg_type === "comm_msg")
                 window.received.push(JSON.stringify(msg.content).length
                     + msg.buffers.reduce((n, b) => n + b.byteLength, 0)); }); }""")
+    first = points + WARM_UP + 1
     written: list[tuple[int, float]] = []
     with metrics.open("ab", buffering=0) as log:
-        for step in range(points + 1, points + 1 + steps):
-            written.append((step, time.time()))
+        for step in range(points + 1, first + steps):
+            if step == first:
+                wait(page, step - 1)
+                page.page.wait_for_timeout(10_000)
+            if step >= first:
+                written.append((step, time.time()))
             log.write(encode_metrics(step, step, time.time(), dict.fromkeys(NAMES, float(step % 7))))
             page.page.wait_for_timeout(1000 / HERTZ)
     wait(page, written[-1][0])

@@ -78,12 +78,13 @@ class Proxy:
                 continue
             with self._changing:
                 self._open |= {client, server}
+            ended: list[socket.socket] = []
             for source, sink, is_from_server in ((client, server, False), (server, client, True)):
                 with contextlib.suppress(OSError):  # cut already
                     source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 on_the_way: queue.Queue[tuple[float, bytes]] = queue.Queue(1000)
                 self._start(self._leave, source, on_the_way)
-                self._start(self._arrive, sink, on_the_way, is_from_server)
+                self._start(self._arrive, sink, on_the_way, is_from_server, ended)
 
     def _leave(self, source: socket.socket, on_the_way: queue.Queue[tuple[float, bytes]]) -> None:
         content = b"x"
@@ -99,6 +100,7 @@ class Proxy:
         sink: socket.socket,
         on_the_way: queue.Queue[tuple[float, bytes]],
         is_from_server: bool,  # noqa: FBT001
+        ended: list[socket.socket],
     ) -> None:
         is_open = True
         while True:
@@ -124,8 +126,12 @@ class Proxy:
             self._open.discard(sink)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
-            if not is_open:
-                sink.close()
+        with self._changing:
+            ended.append(sink)
+            # One way may go on after the other has ended; then nothing needs the two any more.
+            done = ended if len(ended) == len(("there", "back")) else [sink] if not is_open else []
+        for one in done:
+            one.close()
 
 
 def _reset(end: socket.socket) -> None:

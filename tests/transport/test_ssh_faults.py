@@ -73,6 +73,22 @@ def test_cut_in_the_middle_of_an_answer_is_unreachable_and_the_next_call_is_whol
     assert broke
 
 
+def test_connection_that_breaks_while_it_is_made_is_no_refusal(
+    far: SshHost, proxy: Proxy, rounds: Callable[[int], int], dice: random.Random
+):
+    """The handshake and the login are some 5 kB, and after a refusal a host would not be asked again."""
+    broke = 0
+    for _ in range(rounds(200)):
+        eventually(lambda: far.stat("/"))
+        before = proxy.connections
+        proxy.cut()
+        proxy.cut_after = dice.randrange(1, 6_000)
+        eventually(lambda: far.stat("/"))
+        broke += proxy.connections > before + 1
+        proxy.cut_after = None
+    assert broke
+
+
 def test_write_that_was_cut_leaves_the_old_or_the_new(
     far: SshHost, proxy: Proxy, tmp_path: Path, rounds: Callable[[int], int], dice: random.Random
 ):

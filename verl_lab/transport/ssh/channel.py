@@ -41,6 +41,7 @@ _BOOTSTRAP = (
     " for n,t in p[0]];"
     "sys.modules[p[1]].main(p[2])"
 )
+_NOTICED_S = 0.5
 
 
 def command_line(python: str) -> str:
@@ -114,7 +115,7 @@ class AgentChannel:
                 self._send(_program())
                 self._rest = self._past_noise()
                 self._frames = self._receive()
-                self.about: Head = next(self._frames)[0]
+                self.about: Head = self._first()
             except BaseException:
                 close(self._channel)
                 raise
@@ -231,13 +232,19 @@ class AgentChannel:
             raise self._not_started(noise) from None
         return noise.partition(MARK)[2]
 
+    def _first(self) -> Head:
+        found = next(self._frames, None)
+        if found is None:
+            raise self._not_started(b"")
+        return found[0]
+
     def _not_started(self, noise: bytes) -> TransportError:
         code = self._channel.recv_exit_status() if self._channel.status_event.wait(1.0) else None
         said = (self._channel.recv_stderr(2000) if self._channel.recv_stderr_ready() else noise[-300:]).decode(
             errors="replace"
         )
         said = " ".join(said.split())[-300:]
-        if not self._transport.is_active():
+        if _has_ended(self._transport):
             return UnreachableError(f"{self.host} is unreachable: it hung up.", "The next call connects again.")
         if code == 127:  # noqa: PLR2004  what every shell says of a command it does not find
             return NoCommandsError(f"{self.host} has no such Python: {said}.", "Give the path of one in `python`.")
@@ -312,11 +319,19 @@ class AgentChannel:
             told(None)
 
 
+def _has_ended(transport: paramiko.Transport) -> bool:
+    """Whether the connection broke; paramiko's thread may need a moment to notice it."""
+    transport.join(_NOTICED_S)
+    return not transport.is_active()
+
+
 def _started(transport: paramiko.Transport, line: str, host: str, timings: Timings) -> paramiko.Channel:
     try:
         channel = transport.open_session(timeout=timings.connect_s)
         channel.settimeout(timings.connect_s)
     except paramiko.ChannelException as error:
+        if _has_ended(transport):
+            raise UnreachableError(f"{host} is unreachable: it hung up.", "The next call connects again.") from error
         raise NoCommandsError(f"{host} opens no session: {error.text}.", "It may have too many.") from error
     except (OSError, EOFError, paramiko.SSHException) as error:
         close(transport)
@@ -324,7 +339,7 @@ def _started(transport: paramiko.Transport, line: str, host: str, timings: Timin
     try:
         channel.exec_command(line)
     except (OSError, EOFError, paramiko.SSHException) as error:
-        if transport.is_active():
+        if not _has_ended(transport):
             raise NoCommandsError(f"{host} runs no commands for us: {error}.", "Ask its administrator.") from error
         raise UnreachableError(f"{host} is unreachable: {error}.", "The next call connects again.") from error
     return channel

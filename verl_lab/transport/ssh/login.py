@@ -166,14 +166,14 @@ def _log_in(transport: paramiko.Transport, place: HostEntry | Jump, entry: HostE
     """Say who we are, in the ways the host takes and the entry allows; each secret is sent once."""
     user = place.user or getpass.getuser()
     name = lookup_name(place.hostname, place.port)
-    with _refusals(name):
+    notes: list[str] = []
+    with _refusals(name, transport, notes):
         try:
             transport.auth_none(user)
         except paramiko.BadAuthenticationType as error:
             accepted = set(error.allowed_types)
         else:
             return
-        notes: list[str] = []
         own = place is entry
         for way in entry.auth:
             if way in ("agent", "key") and "publickey" in accepted:
@@ -199,10 +199,13 @@ def _log_in(transport: paramiko.Transport, place: HostEntry | Jump, entry: HostE
 
 
 @contextlib.contextmanager
-def _refusals(name: str) -> Generator[None]:
+def _refusals(name: str, transport: paramiko.Transport, notes: list[str]) -> Generator[None]:
     try:
         yield
     except paramiko.AuthenticationException as error:
+        # paramiko calls it a failed login too when the connection breaks in the midst of one.
+        if not notes and not transport.is_active():
+            raise UnreachableError(f"{name} is unreachable: it hung up.", _next_step(EOFError())) from None
         raise AuthenticationError(
             f"{name} ended the login: {_reason(error)}.", "Give the right user, key or password."
         ) from None
