@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 sys.path.append(str(Path(__file__).parent))
 from jupyterlab_page import NotebookPage, RunningLab, open_page, running_chromium, running_lab
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser
+
+
+# A machine that trains beside the tests lets a page wait; what never comes still fails.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")

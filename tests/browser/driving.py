@@ -47,9 +47,9 @@ def drawn_points(figure: Locator, line: str = LINE) -> int:
 
 
 def wait_for(notebook: Any, holds: Callable[[], bool]) -> None:
-    """Wait until something holds; fail if it does not within 10 s."""
-    for _ in range(400):
+    """Wait until something holds; fail if it does not within 30 s."""
+    for _ in range(1200):
         if holds():
             return
         notebook.page.wait_for_timeout(25)
-    pytest.fail("What was awaited did not show within 10 s.")
+    pytest.fail("What was awaited did not show within 30 s.")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from verl_lab.store.pieces import Series
 
-_MOST_BYTES = 128 * 2**20
+_MOST_BYTES = 256 * 2**20
 
 
 class Memo:
