@@ -44,14 +44,15 @@ def trained(trainer: Trainer) -> None:
 
 
 class Interrupted(LocalHost):
-    """The local host, doing something between two reads of a file."""
+    """The local host, doing something after each read of a file."""
 
-    def __init__(self, between: Callable[[], None]) -> None:
-        self.between = between
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.then = then
 
     def read(self, path: str, offset: int = 0, limit: int | None = None) -> bytes:
-        self.between()
-        return super().read(path, offset, limit)
+        content = super().read(path, offset, limit)
+        self.then()
+        return content
 
 
 def test_a_rebuilt_run_is_what_it_was(reading: Reading, trainer: Trainer):
@@ -149,6 +150,29 @@ def test_training_and_reading_go_on_while_a_run_is_indexed_anew(
         until(lambda one=one: one.read("loss") == {step: float(step) for step in range(1, 3001)})
         until(lambda one=one: set(one.steps_heard()) == set(range(1, 3001)))
     assert reading.rows_stored() == 3000
+
+
+def test_what_was_indexed_while_a_run_was_indexed_anew_stays(reading: Reading, trainer: Trainer):
+    trained(trainer)
+    reading.follow(trainer.layout.folder)
+    reading.reader.sync("run-1")
+    looks = [0]
+    last = 0
+
+    def look() -> None:
+        looks[0] += 1
+        if looks[0] == last:
+            trainer.log(2000, loss=0.5)
+            reading.reader.sync("run-1")
+
+    followed, done = FollowedRun("run-1", Interrupted(look), str(trainer.layout.folder)), Reindexed()
+    rebuild(reading.store, followed, done)
+    for before_end in range(3):
+        last, looks[0] = looks[0] - before_end, 0
+        rebuild(reading.store, followed, done)
+        # Nothing is written any more, and nobody looks into the files again.
+        assert reading.read("loss")[2000] == 0.5
+    assert len(done.rebuilt) == 4
 
 
 def test_what_is_on_disk_no_more_is_kept(reading: Reading, trainer: Trainer, tmp_path: Path):

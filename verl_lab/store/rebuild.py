@@ -12,11 +12,16 @@ from sqlalchemy import delete, insert, select, update
 
 from verl_lab.errors import NotFoundError
 from verl_lab.store import tables
+from verl_lab.store.batch import FilePosition
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection
 
     from verl_lab.store.engine import Database
+
+    Positions = Mapping[tuple[int, str], FilePosition]
 
 SHADOW = "~"  # no run id begins so
 
@@ -36,14 +41,31 @@ def begin(database: Database, run_id: str) -> str:
     return SHADOW + run_id
 
 
-def finish(database: Database, run_id: str) -> None:
-    """Put the shadow in the place of its run, at once for every reader."""
+def finish(database: Database, run_id: str, gone: Positions) -> Positions:
+    """Put the shadow in the place of its run, at once for every reader; see ``Store.finish_rebuild``."""
     c = tables.runs.c
     with database.write() as connection:
-        if connection.scalar(select(c.key).where(c.id == SHADOW + run_id)) is None:
+        shadow = connection.scalar(select(c.key).where(c.id == SHADOW + run_id))
+        if shadow is None:
             raise NotFoundError.of("shadow of the run", run_id, ())
-        _remove(connection, run_id)
-        connection.execute(update(tables.runs).where(c.id == SHADOW + run_id).values(id=run_id))
+        read = positions(connection, shadow)
+        stored = positions(connection, connection.scalar(select(c.key).where(c.id == run_id)))
+        # Who reads the run has stored what the shadow lacks, and will not look for it again.
+        ahead = {
+            file: position
+            for file, position in stored.items()
+            if position != gone.get(file) and (file not in read or read[file].offset < position.offset)
+        }
+        if not ahead:
+            _remove(connection, run_id)
+            connection.execute(update(tables.runs).where(c.id == SHADOW + run_id).values(id=run_id))
+    return ahead
+
+
+def positions(connection: Connection, key: int | None) -> dict[tuple[int, str], FilePosition]:
+    """Return how far each file of a run has been read, by attempt and name."""
+    rows = connection.execute(select(tables.files).where(tables.files.c.run == key)).all()
+    return {(r.attempt, r.file): FilePosition(r.offset, r.generation, bytes(r.fingerprint)) for r in rows}
 
 
 def drop(database: Database, run_id: str) -> None:

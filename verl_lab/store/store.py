@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -20,6 +21,7 @@ from verl_lab.store.runs import Runs
 from verl_lab.store.shapes import Shapes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from verl_lab.store.batch import Batch
@@ -122,9 +124,23 @@ class Store:
         """
         return rebuild.begin(self._database, run_id)
 
-    def finish_rebuild(self, run_id: str) -> None:
-        """Put a run's shadow in its place, in one transaction; the old rows are gone then."""
-        rebuild.finish(self._database, run_id)
+    def finish_rebuild(
+        self, run_id: str, gone: Mapping[tuple[int, str], FilePosition] = MappingProxyType({})
+    ) -> Mapping[tuple[int, str], FilePosition]:
+        """Put a run's shadow in its place, in one transaction; the old rows are gone then.
+
+        Parameters
+        ----------
+        gone
+            What an earlier call returned, after which the files were read once more: what is still missing from the
+            shadow is not in them.
+
+        Returns
+        -------
+        Mapping
+            How far the run's files have been read beyond what the shadow holds; if there is any, nothing was done.
+        """
+        return rebuild.finish(self._database, run_id, gone)
 
     def drop_rebuild(self, run_id: str) -> None:
         """Remove a run's shadow, if there is one; the old rows stay."""
@@ -142,8 +158,5 @@ class Store:
 
     def positions(self, run_id: str) -> dict[tuple[int, str], FilePosition]:
         """Return how far each file of a run has been read, by attempt and name."""
-        c = tables.files.c
         with self._database.read() as connection:
-            run = self.runs.key(connection, run_id)
-            rows = connection.execute(select(tables.files).where(c.run == run)).all()
-        return {(r.attempt, r.file): FilePosition(r.offset, r.generation, bytes(r.fingerprint)) for r in rows}
+            return rebuild.positions(connection, self.runs.key(connection, run_id))

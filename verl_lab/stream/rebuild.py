@@ -10,7 +10,9 @@ from verl_lab.stream.feed import Feed
 from verl_lab.stream.run_reader import RunReader
 
 if TYPE_CHECKING:
-    from verl_lab.store import Store
+    from collections.abc import Mapping
+
+    from verl_lab.store import FilePosition, Store
     from verl_lab.stream.followed import FollowedRun
 
 
@@ -49,16 +51,20 @@ def _read_anew(store: Store, run: FollowedRun) -> str | None:
         return f"There is nothing at {run.path} any more."
     shadow = store.begin_rebuild(run.run_id)
     try:
-        RunReader(store, Feed(), replace(run, run_id=shadow)).read(thoroughly=True)
-        # Attempts that were overwritten or deleted are in the index alone: verl's own logger begins its file anew.
-        if not _attempts(store, run.run_id) <= _attempts(store, shadow):
-            store.drop_rebuild(run.run_id)
-            return "It holds attempts that are not on disk any more."
+        reader = RunReader(store, Feed(), replace(run, run_id=shadow))
+        ahead: Mapping[tuple[int, str], FilePosition] = {}
+        while True:
+            reader.read(thoroughly=True)
+            # Attempts that were overwritten or deleted are in the index alone: verl's own logger begins its file anew.
+            if not _attempts(store, run.run_id) <= _attempts(store, shadow):
+                store.drop_rebuild(run.run_id)
+                return "It holds attempts that are not on disk any more."
+            ahead = store.finish_rebuild(run.run_id, gone=ahead)
+            if not ahead:
+                return None
     except BaseException:
         store.drop_rebuild(run.run_id)
         raise
-    store.finish_rebuild(run.run_id)
-    return None
 
 
 def _attempts(store: Store, run_id: str) -> set[int]:
