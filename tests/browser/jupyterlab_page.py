@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import nbformat
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -48,8 +48,6 @@ _KERNEL_ANSWERS = """async (limit) => {
     }
     throw new Error(`The kernel does not answer: ${context.kernelDisplayStatus}`);
 }"""
-_RESTART = """() => Promise.race([
-    jupyterapp.shell.currentWidget.sessionContext.restartKernel(), new Promise((done) => setTimeout(done, 20000))])"""
 # What JupyterLab itself reports when a kernel ends under a notebook, or a widget's kernel is gone.
 _NOT_OURS = ("Canceled future for ", "widget model not found")
 
@@ -201,14 +199,7 @@ def open_page(lab: RunningLab, context: BrowserContext, *cells: str, path: str |
     shown.page.route("**/*", lambda route: _only_here(route, shown.outside))
     shown.page.on("console", lambda message: _note_error(message, shown.errors))
     shown.page.on("pageerror", lambda error: shown.errors.append(str(error)))
-    try:
-        shown.load(kernel=path is None)
-    except Error:
-        if path is not None:
-            raise
-        # Now and then a new kernel never hears its page: whoever sits there would restart it.
-        shown.page.evaluate(_RESTART)
-        shown.load()
+    shown.load(kernel=path is None)
     return shown
 
 

@@ -44,6 +44,10 @@ def front_end(*modules: str) -> str:
     return "\n".join(line for line in lines if line and not line.startswith(("import ", "//", "/**", "*")))
 
 
+def _shell_named(_said: object, named: str | None) -> str | None:
+    return named
+
+
 class LiveWidget(anywidget.AnyWidget):
     """Sends snapshots from a thread: only when something changed, and at most five times a second.
 
@@ -53,6 +57,10 @@ class LiveWidget(anywidget.AnyWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        # ipykernel 7.4 hands what a page says to the shell that last spoke to it, where it waits for the running cell;
+        # a page names the shell itself, one that is free.
+        if hasattr(self.comm, "_reply_subshell_for"):
+            setattr(self.comm, "_reply_subshell_for", _shell_named)  # noqa: B010  nothing public says so
         self._turn = threading.Condition()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
