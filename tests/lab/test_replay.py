@@ -9,23 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from verl_lab import Lab
 from verl_lab.errors import InvalidInputError, NotFoundError
 from verl_lab.lab.replay import Replay
 from verl_lab.lab.view import RunView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from verl_lab import Lab
     from verl_lab.lab import Run
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    """Return a lab with a home of its own."""
-    with Lab(tmp_path / "home") as made:
-        yield made
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,8 +21,9 @@ import pytest
 from verl_lab.store import RunRow, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+CROWD = Path(__file__).parent / "programs" / "crowd.py"
 # What these files test must hold on every database; the others are about one of them.
 ON_EVERY_DATABASE = {
     "test_store_metrics",
@@ -123,3 +125,21 @@ def store(url: str) -> Iterator[Store]:
     opened.runs.upsert(RunRow(id="run-1", name="first", folder="/runs/run-1", created=1.0))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def crowd() -> Callable[[str, int, int], None]:
+    """Return what lets so many processes, begun at one moment, write so many transactions each into a database."""
+
+    def run(url: str, workers: int, transactions: int) -> None:
+        start_at = time.time() + 2
+        argv = [sys.executable, str(CROWD), url]
+        started = [
+            subprocess.Popen([*argv, str(n), str(transactions), str(start_at)], stderr=subprocess.PIPE)
+            for n in range(workers)
+        ]
+        for process in started:
+            _, said = process.communicate(timeout=300)
+            assert process.returncode == 0, said.decode()
+
+    return run

@@ -3,10 +3,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import sqlite3
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,22 +19,10 @@ from verl_lab.store.mounts import network_file_system
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-CROWD = Path(__file__).parent / "programs" / "crowd.py"
 
-
-def crowd(url: str, workers: int, transactions: int) -> None:
-    start_at = time.time() + 1.5
-    argv = [sys.executable, str(CROWD), url]
-    started = [
-        subprocess.Popen([*argv, str(n), str(transactions), str(start_at)], stderr=subprocess.PIPE)
-        for n in range(workers)
-    ]
-    for process in started:
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said.decode()
-
-
-def test_processes_opening_a_new_store_at_once_make_one_schema(tmp_path: Path, rounds: Callable[[int], int]):
+def test_processes_opening_a_new_store_at_once_make_one_schema(
+    crowd: Callable[[str, int, int], None], tmp_path: Path, rounds: Callable[[int], int]
+):
     for n in range(max(1, rounds(100) // 3)):
         url = f"sqlite:///{tmp_path / str(n) / 'index.db'}"
         crowd(url, 8, 1)
@@ -48,7 +33,7 @@ def test_processes_opening_a_new_store_at_once_make_one_schema(tmp_path: Path, r
         store.close()
 
 
-def test_eight_processes_write_without_a_locked_database(url: str):
+def test_eight_processes_write_without_a_locked_database(crowd: Callable[[str, int, int], None], url: str):
     crowd(url, 8, 100)
     store = Store.open(url)
     for n in range(8):

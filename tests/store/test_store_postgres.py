@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from store.conftest import Server
 
-CROWD = Path(__file__).parent / "programs" / "crowd.py"
 KILLED_READERS = Path(__file__).parents[1] / "stream" / "programs" / "killed_readers.py"
 
 
@@ -45,19 +44,9 @@ def own_server(postgres: Server) -> Iterator[Server]:
         shutil.rmtree(folder)
 
 
-def crowd(url: str, workers: int, transactions: int) -> None:
-    start_at = time.time() + 2
-    argv = [sys.executable, str(CROWD), url]
-    started = [
-        subprocess.Popen([*argv, str(n), str(transactions), str(start_at)], stderr=subprocess.PIPE)
-        for n in range(workers)
-    ]
-    for process in started:
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said.decode()
-
-
-def test_processes_opening_a_new_store_at_once_make_one_schema(postgres: Server, rounds: Callable[[int], int]):
+def test_processes_opening_a_new_store_at_once_make_one_schema(
+    crowd: Callable[[str, int, int], None], postgres: Server, rounds: Callable[[int], int]
+):
     for _ in range(max(1, rounds(30) // 3)):
         url = postgres.new_database()
         crowd(url, 8, 1)
@@ -68,7 +57,7 @@ def test_processes_opening_a_new_store_at_once_make_one_schema(postgres: Server,
         store.close()
 
 
-def test_eight_processes_write_at_once_and_lose_nothing(postgres: Server):
+def test_eight_processes_write_at_once_and_lose_nothing(crowd: Callable[[str, int, int], None], postgres: Server):
     url = postgres.new_database()
     crowd(url, 8, 100)
     store = Store.open(url)

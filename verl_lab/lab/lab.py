@@ -24,7 +24,7 @@ from verl_lab.lab.questions import Questions
 from verl_lab.lab.run import Run
 from verl_lab.launch.launcher import Launcher, LaunchSpec
 from verl_lab.recipes.book import RecipeBook
-from verl_lab.recipes.presets import preset_overrides
+from verl_lab.recipes.presets import with_preset
 from verl_lab.settings import Settings
 from verl_lab.store import RunRow, Store
 from verl_lab.stream import Feed, FollowedRun, Reader, Reindexed, attached_run_id, find_logs, rebuild
@@ -145,9 +145,8 @@ class Lab(Questions):
         if name is not None and self.store.runs.get(name) is not None:
             return self.run(name)
         beginning = begin(self, recipe, overrides, parent, from_step)
-        chosen, overrides = beginning.recipe, beginning.overrides
-        if preset is not None:
-            overrides = (*preset_overrides(preset, chosen, overrides), *overrides)
+        chosen = beginning.recipe
+        overrides = with_preset(preset, chosen, beginning.overrides)
         rendered = rendered_if_sound(chosen, overrides, for_launch=not dry_run)
         beginning.check(rendered, self.host)
         alerts = alerts_of_lab(self.settings.home)

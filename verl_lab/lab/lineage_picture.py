@@ -27,6 +27,11 @@ _WORDS = {"dataset": "data", "reward": "reward function"}
 
 def to_svg(lineage: Lineage) -> str:
     """Return an SVG document; every name in it is text."""
+    return _drawn(lineage)[0]
+
+
+def _drawn(lineage: Lineage) -> tuple[str, float]:
+    """Return the SVG document, and how wide it is in pixels."""
     places = _places(lineage)
     width = max((x for x, _ in places.values()), default=0) + _WIDTH + _MARGIN
     height = max((y for _, y in places.values()), default=0) + _HEIGHT + _MARGIN
@@ -34,7 +39,7 @@ def to_svg(lineage: Lineage) -> str:
     boxes = [_box(lineage, lineage.nodes[node], *place) for node, place in places.items()]
     size = f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif">'
-    return "\n".join([head, *lines, *boxes, "</svg>"])
+    return "\n".join([head, *lines, *boxes, "</svg>"]), width
 
 
 def to_html(lineage: Lineage) -> str:
@@ -45,10 +50,10 @@ def to_html(lineage: Lineage) -> str:
     text = escape(lineage.text(), quote=True)
     if len(lineage.nodes) > _NODES_MOST:
         return f"<pre>{text}</pre>"
-    encoded = b64encode(to_svg(lineage).encode()).decode("ascii")
-    widest = max((x for x, _ in _places(lineage).values()), default=0) + _WIDTH
+    svg, width = _drawn(lineage)
+    encoded = b64encode(svg.encode()).decode("ascii")
     # It shrinks to the page, though not below what can be read; from there on it is scrolled.
-    style = f"max-width:max(100%,{_SMALLEST * widest:.0f}px);height:auto"
+    style = f"max-width:max(100%,{_SMALLEST * width:.0f}px);height:auto"
     image = f'<img alt="{text}" style="{style}" src="data:image/svg+xml;base64,{encoded}">'
     return (
         f'<div class="verl-lab-lineage"><div style="overflow-x:auto">{image}</div>'

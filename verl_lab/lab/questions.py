@@ -9,7 +9,7 @@ from verl_lab.lab.backtest import Backtest, backtest
 from verl_lab.lab.checks import problems_of
 from verl_lab.lab.diagnosis import live, report
 from verl_lab.lab.report import RunReports
-from verl_lab.recipes.presets import preset_overrides
+from verl_lab.recipes.presets import with_preset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,9 +112,7 @@ class Questions:
             There is no such recipe or preset.
         """
         chosen = cast("Lab", self).recipes.get(recipe) if isinstance(recipe, str) else recipe
-        if preset is not None:
-            overrides = (*preset_overrides(preset, chosen, overrides), *overrides)
-        return list(problems_of(chosen, overrides))
+        return list(problems_of(chosen, with_preset(preset, chosen, overrides)))
 
     def diff(self, a: Thing, b: Thing) -> ShownDiff:
         """Return what leads from one run, recipe, configuration file or data set to another.

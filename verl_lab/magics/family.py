@@ -15,7 +15,7 @@ from verl_lab.magics.matrix import train_all, values_of
 from verl_lab.magics.progress import wait_with_progress
 from verl_lab.magics.tables import RunTable
 from verl_lab.recipes.overrides import overrides_of_text
-from verl_lab.recipes.presets import PRESETS, preset_overrides
+from verl_lab.recipes.presets import PRESETS, with_preset
 
 if TYPE_CHECKING:
     import argparse
@@ -305,8 +305,7 @@ class VerlMagics(Magics):
     def _train_matrix(self, args: argparse.Namespace, overrides: Sequence[str]) -> Sequence[Run]:
         if args.recipe is None or args.parent is not None or args.from_step is not None:
             raise MagicError("--matrix needs a recipe, and cannot go with --from.")
-        if args.preset is not None:
-            overrides = [*preset_overrides(args.preset, self.lab.recipes.get(args.recipe), overrides), *overrides]
+        overrides = with_preset(args.preset, self.lab.recipes.get(args.recipe), overrides)
         planned = self.lab.matrix(args.recipe, values_of(args.matrix), overrides, args.name)
         return planned if args.dry_run else train_all(self.lab, args.recipe, planned)
 

@@ -54,6 +54,12 @@ def preset_overrides(
     return [f"{key}={literal(setting)}" for key, setting in PRESETS[preset](recipe.trainer, value).items()]
 
 
+def with_preset(preset: str | None, recipe: Recipe, overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return a user's overrides with those of a preset, if there is one, below them. Errors as ``preset_overrides``."""
+    added = () if preset is None else preset_overrides(preset, recipe, overrides)
+    return (*added, *overrides)
+
+
 def _diagnosable(trainer: Trainer, value: Callable[[str], Any]) -> dict[str, Any]:
     found: dict[str, Any] = {key: _EVERY for key in ("trainer.test_freq", "trainer.save_freq") if _is_never(value(key))}
     if "trainer.save_freq" in found:

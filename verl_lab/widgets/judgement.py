@@ -66,8 +66,7 @@ class Judging:
                 self._thread = threading.Thread(target=self._judge, name="verl-lab panel judging", daemon=True)
                 self._thread.start()
             self._is_behind = not self._turn.wait_for(lambda: self._done >= mine, _PATIENCE_S)
-            latest: Judgement = self._latest
-            return latest
+            return self._latest
 
     def end(self) -> None:
         """Wait for the judgement under way; no other follows."""
