@@ -31,15 +31,17 @@ lab:  ## open JupyterLab with the notebooks (LAB_ARGS="--port 9999 ...")
 	@environments/setup_local_env.sh cpu --venv "$(VENV)"
 	@$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
-# The notebooks train beside the tests: these begin with what waits for a browser and for files.
+# What trains runs beside what does not: each waits for the other's kind of thing, for processes or for pages and files.
 .PHONY: test
 test: setup-test lint  ## check everything: environment, style, types, layers and all tests (about 20 minutes)
-	@home="$$(mktemp -d)"; \
-	  VERL_LAB_HOME="$$home/lab" $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 1200 \
-	    -p no:cacheprovider notebooks > "$$home/notebooks.log" 2>&1 & notebooks=$$!; \
-	  trap 'kill $$notebooks 2>/dev/null || true; rm -rf "$$home"' EXIT; \
-	  failed=0; $(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS) || failed=1; \
-	  wait $$notebooks || failed=1; cat "$$home/notebooks.log"; exit $$failed
+	@set -m; home="$$(mktemp -d)"; \
+	  { code=0; VERL_LAB_HOME="$$home/lab" $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
+	      --nbval-cell-timeout 1200 -p no:cacheprovider notebooks || code=1; \
+	    $(BIN)/python -m pytest -m "not gpu" -p no:cacheprovider $(PYTEST_ARGS) tests/training || code=1; exit "$$code"; \
+	  } > "$$home/training.log" 2>&1 & training=$$!; \
+	  trap 'kill -- -$$training 2>/dev/null || true; rm -rf "$$home"' EXIT; \
+	  failed=0; $(BIN)/python -m pytest -m "not gpu" --ignore tests/training $(PYTEST_ARGS) || failed=1; \
+	  wait $$training || failed=1; cat "$$home/training.log"; exit $$failed
 
 .PHONY: test-faults
 test-faults: setup-test  ## all rounds of the fault tests, where `make test` does a tenth
@@ -82,3 +84,4 @@ setup-test:
 	@environments/system_parts.sh chromium
 	@environments/system_parts.sh postgresql
 	@environments/system_parts.sh sshd
+	@environments/system_parts.sh network

@@ -1,4 +1,4 @@
-"""Install one role into a virtual environment; run by ``setup_local_env.sh``.
+"""Install one role into a virtual environment; run by ``setup_local_env.sh``, and on hosts by verl-lab itself.
 
 What is known about the environment lies in its folder ``.verl-lab``:
 
@@ -51,10 +51,10 @@ class SetupError(Exception):
     """The environment could not be made; the message says why and what to do."""
 
 
-def inputs(role: str) -> str:
+def inputs(role: str, package: Path | None = None) -> str:
     """Hash all that decides what an install of ``role`` gives."""
     digest = hashlib.sha256()
-    names = ("build.txt", f"{role}.txt", "version.json", "install_torch.py", "../pyproject.toml")
+    names = ("build.txt", f"{role}.txt", "version.json", "install_torch.py", package or "../pyproject.toml")
     for name in (*names, *(f"apart/{name}.txt" for name in APART.get(role, ()))):
         digest.update((HERE / name).read_bytes() + b"\0")
     return digest.hexdigest()
@@ -62,9 +62,10 @@ def inputs(role: str) -> str:
 
 @dataclass
 class Environment:
-    """One virtual environment and what is known about it."""
+    """One virtual environment and what is known about it; verl-lab itself is ``package``, else this repository."""
 
     venv: Path
+    package: Path | None = None
 
     @property
     def notes(self) -> Path:
@@ -91,8 +92,8 @@ class Environment:
 
     def stamp(self, role: str) -> dict[str, Any]:
         """Describe a finished install of ``role`` here and now."""
-        where = {"venv": str(self.venv), "repository": str(ROOT)}
-        return {"role": role, "python": self.version(), "inputs": inputs(role), **where}
+        where = {"venv": str(self.venv), "repository": str(self.package or ROOT)}
+        return {"role": role, "python": self.version(), "inputs": inputs(role, self.package), **where}
 
     def finished(self) -> dict[str, Any]:
         """Return the stamp of the last install, empty if it did not end."""
@@ -197,8 +198,11 @@ def install(env: Environment, role: str, log: IO[str], lock: int, *, new: bool) 
     for name in APART.get(role, ()):
         beside = ["--upgrade", "--target", env.venv / "apart" / name, "-r", HERE / "apart" / f"{name}.txt"]
         step(f"installing {name} apart", [*pip, "--no-deps", "--require-hashes", *beside], log, lock)
-    editable = [*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT]
-    step("installing verl-lab itself, editable", editable, log, lock)
+    if env.package is None:
+        editable = [*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT]
+        step("installing verl-lab itself, editable", editable, log, lock)
+    else:
+        step("installing verl-lab itself", [*pip, "--no-deps", "--force-reinstall", env.package], log, lock)
     step("checking that the packages fit each other", [env.python, "-m", "pip", "check"], log, lock)
 
 
@@ -214,19 +218,18 @@ def verify(env: Environment, role: str, log: IO[str]) -> None:
         raise SetupError(f"verify_env.py gave no answer: {done.stderr.strip()[-500:]}") from None
     lines = [f"{check['name']}: found {check['found']}, wanted {check['wanted']}" for check in wrong]
     # A cluster's login node has no GPU and is still where the environment is made.
-    if [check for check in wrong if check["name"] != "gpu"]:
+    if [check for check in wrong if not check["name"].startswith("gpu")]:
         raise SetupError("the environment is not as it should be:\n" + "\n".join(f"    {line}" for line in lines))
     for line in lines:
         say(f"note: {line}")
 
 
-def set_up(role: str, venv: Path) -> None:
+def set_up(role: str, venv: Path, package: Path | None = None, log_file: Path | None = None) -> None:
     """Bring ``venv`` to hold ``role``."""
-    env = Environment(venv)
+    env = Environment(venv, package)
     if venv.exists() and not (venv.is_dir() and (env.notes.exists() or not env.contents() or env.python.exists())):
         raise SetupError(f"{venv} is something else than an environment. Name another folder with --venv.")
     env.notes.mkdir(parents=True, exist_ok=True)
-    (ROOT / "build").mkdir(exist_ok=True)
     with (env.notes / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -239,8 +242,10 @@ def set_up(role: str, venv: Path) -> None:
             say(f"{venv} holds role {env.finished()['role']} already")
             return
         began = time.monotonic()
-        path = ROOT / "build" / f"setup-{role}.log"
-        path.unlink(missing_ok=True)
+        path = log_file or ROOT / "build" / f"setup-{role}.log"
+        path.parent.mkdir(exist_ok=True)
+        if log_file is None:
+            path.unlink(missing_ok=True)
         with path.open("a") as log:  # appending, as several processes write to it in turn
             try:
                 new = env.begin(role, other_python=other_python)
@@ -262,10 +267,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="setup_local_env.sh", description="Make, complete or repair an environment.")
     parser.add_argument("role", choices=ROLES, help="what it is for")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="its folder (default: %(default)s)")
+    parser.add_argument("--package", type=Path, help="a wheel of verl-lab (default: this repository, editable)")
+    parser.add_argument("--log", type=Path, help="a file to add to (default: build/setup-ROLE.log, written anew)")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, end_on_signal)
     try:
-        set_up(args.role, args.venv.absolute())
+        package = args.package.absolute() if args.package else None
+        set_up(args.role, args.venv.absolute(), package, args.log.absolute() if args.log else None)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# See to a system part that pip cannot install: system_parts.sh chromium|postgresql|sshd
+# See to a system part that pip cannot install: system_parts.sh chromium|postgresql|sshd|network
 #
 # As root on Debian it is installed; elsewhere the command to type is named.
 set -euo pipefail
@@ -24,6 +24,11 @@ has_postgresql() {
 
 has_sshd() {
     command -v sshd >/dev/null || [[ -x /usr/sbin/sshd ]]
+}
+
+has_network() {
+    # Networks of a test's own are made by root alone, on Linux alone; elsewhere those tests are left out.
+    [[ $(uname -s) != Linux || $(id -u) -ne 0 ]] || command -v ip >/dev/null || [[ -x /usr/sbin/ip ]]
 }
 
 # install WHAT FOR ELSEWHERE PACKAGE...
@@ -58,7 +63,12 @@ case "${1:-}" in
             "dnf install openssh-server (Fedora); macOS has it." openssh-server
         has_sshd || fail "OpenSSH's server is still not to be found."
         ;;
+    network)
+        has_network || install "the command ip" "The tests of hosts without internet" \
+            "dnf install iproute (Fedora)." iproute2
+        has_network || fail "The command ip is still not to be found."
+        ;;
     *)
-        fail "usage: system_parts.sh chromium|postgresql|sshd"
+        fail "usage: system_parts.sh chromium|postgresql|sshd|network"
         ;;
 esac

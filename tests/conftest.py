@@ -1,9 +1,10 @@
-"""Shared by all tests: how many rounds of a fault a run of the tests does."""
+"""Shared by all tests: how many rounds of a fault a run of the tests does, recordings, and SSH servers."""
 
 from __future__ import annotations
 
 import os
 import random
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+sys.path.append(str(Path(__file__).parent / "transport"))
+pytest_plugins = ("ssh_fixtures",)
 RECORDINGS = Path(__file__).parent / "recordings" / "verl-0.9.1"
 
 

@@ -10,6 +10,8 @@
     ├── EnvironmentMismatchError (RuntimeError)  what is installed cannot do what was asked
     ├── LaunchError (RuntimeError)         a run could not be started, stopped or resumed
     ├── TransportError (OSError)           a host or its file system did not answer as it should
+    │   ├── UnreachableError               no connection, or it broke; whether what was asked was done is not known
+    │   └── NoSpaceError                   there is less room than is needed; nothing was begun
     └── StoreError (RuntimeError)          the database refused or is unusable
 
 Every error says what is wrong in its message and what to do next in ``hint``.
@@ -87,6 +89,14 @@ class TransportError(VerlLabError, OSError):
 
     def __str__(self) -> str:
         return VerlLabError.__str__(self)
+
+
+class UnreachableError(TransportError):
+    """The host cannot be reached now, which says nothing about what runs on it."""
+
+
+class NoSpaceError(TransportError):
+    """A file system has less room than is needed; the message names both."""
 
 
 class StoreError(VerlLabError, RuntimeError):

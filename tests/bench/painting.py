@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -23,7 +24,8 @@ from parts.rows import Row, show
 from parts.runs import NAMES, fill, write_attempt, write_run
 
 from verl_lab import Lab
-from verl_lab.domain.wire import encode_metrics
+from verl_lab.domain.wire import RunLayout, encode_metrics
+from verl_lab.launch.supervisor import boot_id, look_up
 
 sys.path.append(str(Path(__file__).parents[1] / "browser"))
 from jupyterlab_page import NotebookPage, open_page, running_chromium, running_lab
@@ -102,6 +104,7 @@ def panel(home: Path, lab: RunningLab, browser: Browser, points: int, steps: int
         fill(filled.store, RUN, points)
     # What is logged live is a resumed run's second attempt.
     metrics = write_attempt(home / "runs" / RUN, 2)
+    write_status(home / "runs" / RUN, points)
     page = opened(lab, browser, WATCH.format(home=str(home), run=RUN, names=NAMES[:CHARTS]))
     page.page.evaluate("""() => { window.received = [];
         jupyterapp.shell.currentWidget.sessionContext.session.kernel.anyMessage.connect((_, { msg, direction }) => {
@@ -123,6 +126,15 @@ def panel(home: Path, lab: RunningLab, browser: Browser, points: int, steps: int
     received, painted = page.page.evaluate("[window.received, window.painted]")
     closed(page)
     return delays(written, painted), sum(received) / len(painted) / 1e3
+
+
+def write_status(run: Path, step: int) -> None:
+    """Say that this process trains the second attempt."""
+    me = look_up(os.getpid())
+    assert me is not None
+    status = {"version": 1, "run": run.name, "attempt": 2, "state": "running", "step": step}
+    status |= {"pid": me.pid, "process_start": me.start, "boot_id": boot_id(), "updated": time.time()}
+    RunLayout(run).attempt(2).status.write_text(json.dumps(status))
 
 
 def widgets(lab: RunningLab, browser: Browser, points: int) -> list[float]:

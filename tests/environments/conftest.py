@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from verl_lab.environments import setup_log
+
+sys.path.append(str(Path(__file__).parent))
+from tiny_release import TinyRelease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,3 +81,15 @@ def make_wheel() -> Callable[..., str]:
         return hashlib.sha256(wheel.read_bytes()).hexdigest()
 
     return make
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, make_wheel: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> TinyRelease:
+    """Return a release that is installed in a second, and is to be had on this machine alone."""
+    release = TinyRelease(tmp_path / "release", tmp_path / "wheels", make_wheel)
+    release.make_quick(tmp_path / "release")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setattr(setup_log, "POLL_S", 0.02)
+    return release

@@ -40,7 +40,9 @@ def test_torch_and_verl_are_imported_by_the_guest_alone(path: Path) -> None:
     assert not {name for name in names if name.startswith("verl_lab.verl_plugin")}, "nobody imports the guest"
 
 
-@pytest.mark.parametrize("name", ["launch/supervisor.py", "environments/probe.py"])
+@pytest.mark.parametrize(
+    "name", ["launch/supervisor.py", "environments/probe.py", "datasets/far_program.py", "lab/host_probe.py"]
+)
 def test_what_runs_on_any_host_imports_the_standard_library_alone(name: str) -> None:
     names = set(imports(ast.parse((PACKAGE / name).read_text())))
     assert {one.partition(".")[0] for one in names} - set(sys.stdlib_module_names) == set()

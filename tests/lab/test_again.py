@@ -67,7 +67,7 @@ def test_address_of_a_webhook_is_taken_from_where_it_is_kept(lab: Lab, write_lau
     made = write_launch("told", recipe)
     assert "secret" not in made.layout.record.read_text()
     made.layout.checks.write_text('{"alerts": {"command": [], "webhook": "https://a.example/secret"}}')
-    found = recipe_of(lab, made.run)[0].alerts.webhook
+    found = recipe_of(made.run)[0].alerts.webhook
     assert found is not None
     assert found.get_secret_value() == "https://a.example/secret"
 

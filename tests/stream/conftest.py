@@ -67,6 +67,7 @@ class Reading:
 
     def __init__(self, url: str, poll_s: float = 0.1) -> None:
         self.store = Store.open(url, busy_s=5)
+        self.host = LocalHost()
         self.feed = Feed()
         self.heard: list[RunUpdate] = []
         self.feed.subscribe(self.heard.append)
@@ -74,7 +75,7 @@ class Reading:
 
     def follow(self, path: Path, run_id: str = "run-1", kind: str = "run") -> None:
         self.store.runs.upsert(RunRow(id=run_id, name=run_id, folder=str(path), kind=kind))
-        self.reader.follow(FollowedRun(run_id, LocalHost(), str(path), kind))
+        self.reader.follow(FollowedRun(run_id, self.host, str(path), kind))
 
     def read(self, name: str, run_id: str = "run-1") -> dict[int, float]:
         steps, values = self.store.metrics.read(run_id, name)

@@ -18,6 +18,8 @@ from verl_lab.transport.ssh import KnownHosts, SshHost, Timings
 from verl_lab.transport.ssh.host import no_secrets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from verl_lab.transport.ssh.login import Secrets
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -27,7 +29,9 @@ QUICK = Timings(connect_s=10, request_s=20, keepalive_s=0.5, longest_pause_s=0.2
 class Server:
     """The server, its keys and those it lets in."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, within: Sequence[str] = ()) -> None:
+        """``within`` is a command that runs the server, such as in a namespace of its own."""
+        self._within = within
         folder.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)  # where a server that runs as root locks itself in
@@ -63,9 +67,8 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it listens."""
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [SSHD, "-D", "-e", "-f", str(self._config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            command = [*self._within, SSHD, "-D", "-e", "-f", str(self._config)]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until = time.monotonic() + 30
         while time.monotonic() < until:
             with socket.socket() as attempt:

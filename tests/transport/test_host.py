@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import threading
@@ -13,12 +14,29 @@ from verl_lab.errors import TransportError
 from verl_lab.transport.base import FileStat
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
     from pathlib import Path
 
-    from verl_lab.transport.base import Host
+    from verl_lab.transport.base import Host, Progress
+
+    Move = Callable[..., str]
 
 NASTY = ("", "a b", "it's", '"', "$(id)", "a\nb", "é", "\udcff")
+
+
+def put(host: Host, source: Path, target: Path, progress: Progress | None = None) -> str:
+    return host.put(source, str(target), progress=progress)
+
+
+def get(host: Host, source: Path, target: Path, progress: Progress | None = None) -> str:
+    return host.get(str(source), target, progress=progress)
+
+
+@pytest.fixture(params=[put, get])
+def move(request: pytest.FixtureRequest):
+    """Return one way, then the other."""
+    return request.param
 
 
 def test_run_passes_arguments_untouched_and_adds_variables(host: Host):
@@ -121,6 +139,72 @@ def test_written_files_have_the_users_usual_mode(host: Host, tmp_path: Path):
     (tmp_path / "usual").touch()
     host.write_atomic(str(tmp_path / "ours"), b"")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**18, 2**20 + 1, 10_000_001])
+def test_file_arrives_as_it_is(move: Move, host: Host, tmp_path: Path, dice: random.Random, size: int):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(dice.randbytes(size))
+    source.chmod(0o640)
+    target.write_bytes(b"old")
+    told: list[tuple[int, int]] = []
+    digest = move(host, source, target, lambda done, total: told.append((done, total)))
+    assert target.read_bytes() == source.read_bytes()
+    assert digest == hashlib.sha256(source.read_bytes()).hexdigest() == host.sha256(str(target))
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert [entry.name for entry in sorted(tmp_path.iterdir())] == ["source", "target"]
+    assert told == sorted(told)
+    assert not size or told[-1] == (size, size)
+
+
+def test_file_that_changes_on_its_way_is_refused(move: Move, host: Host, tmp_path: Path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"a" * 20_000_000)
+    is_changed = False
+
+    def progress(_done: int, _total: int) -> None:
+        nonlocal is_changed
+        if not is_changed:
+            is_changed = True
+            with source.open("r+b") as file:
+                file.write(b"other")
+                file.seek(-5, os.SEEK_END)
+                file.write(b"other")
+
+    try:
+        move(host, source, target, progress)
+    except TransportError:
+        assert not target.exists()
+    else:  # read only after it had changed, or shared before
+        assert target.read_bytes() in (source.read_bytes(), b"a" * 20_000_000)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_link_at_the_target_is_replaced_and_not_followed(move: Move, host: Host, tmp_path: Path):
+    source, target, elsewhere = tmp_path / "source", tmp_path / "target", tmp_path / "elsewhere"
+    source.write_bytes(b"new")
+    elsewhere.write_bytes(b"keep")
+    target.symlink_to(elsewhere)
+    move(host, source, target)
+    assert elsewhere.read_bytes() == b"keep"
+    assert not target.is_symlink()
+
+
+def test_what_is_no_plain_file_is_refused(move: Move, host: Host, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for source in (tmp_path / "none", tmp_path, tmp_path / "none" / "x", tmp_path / "pipe"):
+        with pytest.raises(TransportError):
+            move(host, source, tmp_path / "target")
+    with pytest.raises(TransportError):
+        host.sha256(str(tmp_path / "none"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_folder_of_the_target_is_not_made(move: Move, host: Host, tmp_path: Path):
+    (tmp_path / "source").write_bytes(b"x")
+    with pytest.raises(TransportError, match="Could not"):
+        move(host, tmp_path / "source", tmp_path / "none" / "target")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["source"]
 
 
 CALLS: dict[str, Callable[[Host, str], object]] = {

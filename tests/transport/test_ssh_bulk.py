@@ -11,6 +11,7 @@ import pytest
 
 from verl_lab.errors import TransportError
 from verl_lab.transport.ssh import UnreachableError
+from verl_lab.transport.ssh.agent.files import Arriving
 
 if TYPE_CHECKING:
     import random
@@ -39,22 +40,6 @@ def get(host: SshHost, source: Path, target: Path, progress: Progress | None = N
 def move(request: pytest.FixtureRequest):
     """Return one way, then the other."""
     return request.param
-
-
-@pytest.mark.parametrize("size", [0, 1, 2**18, 2**18 + 1, 10_000_001])
-def test_file_arrives_as_it_is(move: Move, far: SshHost, tmp_path: Path, dice: random.Random, size: int):
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(dice.randbytes(size))
-    source.chmod(0o640)
-    target.write_bytes(b"old")
-    told: list[tuple[int, int]] = []
-    digest = move(far, source, target, lambda done, total: told.append((done, total)))
-    assert target.read_bytes() == source.read_bytes()
-    assert digest == hashlib.sha256(source.read_bytes()).hexdigest() == far.sha256(str(target))
-    assert target.stat().st_mode & 0o777 == 0o640
-    assert [entry.name for entry in sorted(tmp_path.iterdir())] == ["source", "target"]
-    assert told == sorted(told)
-    assert not size or told[-1] == (size, size)
 
 
 def test_transfer_that_breaks_goes_on_where_it_stopped(
@@ -121,36 +106,6 @@ def test_fetched_part_that_is_wrong_is_thrown_away(far: SshHost, tmp_path: Path)
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_file_that_changes_on_its_way_is_refused(move: Move, far: SshHost, tmp_path: Path):
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(b"a" * 20_000_000)
-    is_changed = False
-
-    def progress(_done: int, _total: int) -> None:
-        nonlocal is_changed
-        if not is_changed:
-            is_changed = True
-            with source.open("ab") as file:
-                file.write(b"more")
-
-    try:
-        move(far, source, target, progress)
-    except TransportError:
-        assert not target.exists()
-    else:  # fetched whole, with what came at its end
-        assert target.read_bytes() == source.read_bytes()
-
-
-def test_link_at_the_target_is_replaced_and_not_followed(move: Move, far: SshHost, tmp_path: Path):
-    source, target, elsewhere = tmp_path / "source", tmp_path / "target", tmp_path / "elsewhere"
-    source.write_bytes(b"new")
-    elsewhere.write_bytes(b"keep")
-    target.symlink_to(elsewhere)
-    move(far, source, target)
-    assert elsewhere.read_bytes() == b"keep"
-    assert not target.is_symlink()
-
-
 def test_link_in_place_of_the_part_is_refused(move: Move, far: SshHost, tmp_path: Path):
     from verl_lab.transport.ssh.bulk import _token
 
@@ -165,14 +120,64 @@ def test_link_in_place_of_the_part_is_refused(move: Move, far: SshHost, tmp_path
     assert elsewhere.read_bytes() == b"keep"
 
 
-def test_what_is_no_plain_file_is_refused(move: Move, far: SshHost, tmp_path: Path):
-    with pytest.raises(TransportError):
-        move(far, tmp_path / "none", tmp_path / "target")
-    with pytest.raises(TransportError):
-        move(far, tmp_path, tmp_path / "target")
-    with pytest.raises(TransportError):
-        move(far, tmp_path / "none" / "x", tmp_path / "none" / "y")
-    assert list(tmp_path.iterdir()) == []
+def test_two_that_send_the_same_file_at_once_leave_it_whole(
+    move: Move, far: SshHost, tmp_path: Path, rounds: Callable[[int], int], dice: random.Random
+):
+    for number in range(rounds(20)):
+        source, target = tmp_path / f"source{number}", tmp_path / f"target{number}"
+        content = dice.randbytes(3_000_000)
+        source.write_bytes(content)
+        refused: list[TransportError] = []
+
+        def one(source: Path = source, target: Path = target, refused: list[TransportError] = refused) -> None:
+            try:
+                move(far, source, target)
+            except TransportError as error:
+                refused.append(error)
+            else:
+                assert target.stat().st_size == 3_000_000
+
+        threads = [threading.Thread(target=one) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(refused) < 3
+        assert target.read_bytes() == content
+        assert not list(tmp_path.glob(".*"))
+
+
+def test_who_is_overtaken_does_not_put_the_part_of_another_in_place(tmp_path: Path):
+    target, content = str(tmp_path / "target"), b"right" * 1000
+    digest = hashlib.sha256(content).hexdigest()
+    first, second = Arriving(target, "token"), Arriving(target, "token")
+    first.take(0, content)
+    second.take(0, content)
+    first.finish(len(content), digest, 0o644)
+    third = Arriving(target, "token")
+    third.take(0, content[:100])
+    with pytest.raises(ValueError, match="was faster"):
+        second.finish(len(content), digest, 0o644)
+    assert (tmp_path / "target").read_bytes() == content
+    third.take(100, content[100:])
+    third.finish(len(content), digest, 0o600)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["target"]
+
+
+def test_who_begins_anew_leaves_others_what_they_wrote(tmp_path: Path):
+    target, content = str(tmp_path / "target"), b"right" * 1000
+    first = Arriving(target, "token")
+    first.take(0, content[:100])
+    second = Arriving(target, "token")
+    second.restart()
+    assert second.size == 0
+    first.take(100, content[100:])
+    with pytest.raises(ValueError, match="was faster"):
+        first.finish(len(content), first.sha256, 0o644)
+    second.take(0, content)
+    second.finish(len(content), first.sha256, 0o644)
+    assert (tmp_path / "target").read_bytes() == content
+    assert [entry.name for entry in tmp_path.iterdir()] == ["target"]
 
 
 def test_other_calls_are_answered_while_a_file_is_on_its_way(move: Move, far: SshHost, proxy: Proxy, tmp_path: Path):

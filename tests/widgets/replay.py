@@ -53,6 +53,7 @@ class Replay:
         self.settings: dict[str, Any] = {}
         self.besides: dict[str, Replay] = {}
         self.is_timed = True
+        self.measured: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         self.refuses: str | None = None
         self.now(**({"phase": "training", "total": len(self._lines) - 1, "can_stop": True} | header))
         self.play(steps)
@@ -67,6 +68,9 @@ class Replay:
         with self._lock:
             steps, values = self._data.get(name, ([], []))
             return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
+
+    def moments(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        return self.measured.get(name)
 
     def clock(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         with self._lock:

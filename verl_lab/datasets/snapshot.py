@@ -80,7 +80,7 @@ class Snapshots:
             There is no space for it, it cannot be written, or the original changed meanwhile.
         """
         folder = self._root / fingerprint.hash
-        target = folder / _called(found.path.name)
+        target = folder / kept_name(found.path.name)
         with translated(f"keep a copy of {found.path} in {self._root}"):
             folder.mkdir(exist_ok=True)
             with _locked(folder, fcntl.LOCK_EX):
@@ -170,7 +170,7 @@ class Snapshots:
             )
 
 
-def _called(name: str) -> str:
+def kept_name(name: str) -> str:
     """Fit a file's name into a path that is safe anywhere, keeping its suffix: verl tells files by it."""
     pure = Path(name)
     suffix = name_from(pure.suffix[1:])[:_LONGEST_SUFFIX] if pure.suffix else ""

@@ -135,6 +135,11 @@ class Diagnosis:
         self._advance(touched)
         self._note_events(events)
 
+    def make_room(self) -> None:
+        """Get ready for further steps: the first one after ``extend`` is then as cheap as those that follow."""
+        for series in (self._facts.clock, *self._facts.series.values()):
+            series.make_room()
+
     def tick(self, now: float) -> tuple[Finding, ...]:
         """Say what the time is (unix time, seconds), and return what that alone shows: a stall."""
         self._facts.now = now

@@ -86,6 +86,13 @@ class Series:
         if self._finite is not self:
             self._finite.extend(*((steps, values) if is_clean else (steps[good], values[good])))
 
+    def make_room(self) -> None:
+        """Copy what was taken over by ``extend`` now, rather than when the next point comes."""
+        if self.size and self.size == len(self._steps):
+            self._grow(1)
+        if self._finite is not self:
+            self._finite.make_room()
+
     def count_at(self, step: int | None) -> int:
         """Return how many points there are up to and at ``step``; all of them for None."""
         if step is None or self.size == 0 or step >= self._steps[self.size - 1]:

@@ -1,9 +1,10 @@
-"""A host: a machine of the user's that is reached over SSH, and how."""
+"""A host: a machine of the user's that is reached over SSH, how, and whether it is."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -82,6 +83,33 @@ Address = Annotated[str, AfterValidator(lambda value: check_address("hostname", 
 User = Annotated[str, AfterValidator(lambda value: USER.check("user", value))]
 Port = Annotated[int, BeforeValidator(_port)]
 KeyFile = Annotated[str, AfterValidator(lambda value: inputs.path_text("identity", value))]
+
+
+@dataclass(frozen=True)
+class HostState:
+    """How it stands with a host, as far as this process has seen. It says nothing about what runs there.
+
+    Attributes
+    ----------
+    word
+        ``unknown`` where nobody has asked it yet.
+    reason
+        Why it is not reachable, in a sentence for a person.
+    since
+        Unix time in seconds; None while unknown.
+    """
+
+    word: Literal["reachable", "unreachable", "unknown"] = "unknown"
+    reason: str | None = None
+    since: float | None = None
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether it answered last."""
+        return self.word == "reachable"
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.reason}" if self.reason else self.word
 
 
 class _Part(BaseModel):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from verl_lab.domain.wire import SYSTEM
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -51,7 +53,21 @@ _FIRST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Throughput", "tokens/s per device", ("perf/throughput",)),
     ("Tokens", "per step", ("train/global_tokens",)),
 )
-_KNOWN = {key: (label, unit) for label, unit, keys in _FIRST for key in keys}
+# What was measured of the training host: offered beside the others. Of a host with GPUs the first two are shown.
+_SYSTEM: tuple[tuple[str, str, str], ...] = (
+    ("GPU use", "%, mean of all", "system/gpu/use_percent"),
+    ("GPU memory", "%, of the fullest", "system/gpu/memory_percent"),
+    ("GPU temperature", "°C, of the hottest", "system/gpu/temperature_c"),
+    ("GPU power", "W, of all", "system/gpu/power_w"),
+    ("Processors", "% of the host's", "system/cpu_percent"),
+    ("Memory", "% of the host's", "system/memory_percent"),
+    ("Memory of the run", "GiB, shared pages in each process", "system/run/memory_gb"),
+    ("Free disk", "GiB, where the run lies", "system/disk_free_gb"),
+)
+_SHOWN = frozenset(("system/gpu/use_percent", "system/gpu/memory_percent"))
+_KNOWN = {key: (label, unit) for label, unit, keys in _FIRST for key in keys} | {
+    key: (label, unit) for label, unit, key in _SYSTEM
+}
 
 
 def describe(metric: str) -> Chart:
@@ -73,7 +89,17 @@ def first_charts(logged: Collection[str]) -> list[Chart]:
             charts.append(Chart(found, label, unit))
     if any(c.label == "KL to reference" for c in charts):
         charts = [c for c in charts if c.label != "KL of the update"]
-    return charts or [describe(m) for m in sorted(logged)[:8]]
+    return charts or [describe(m) for m in sorted(m for m in logged if not m.startswith(SYSTEM))[:8]]
+
+
+def system_charts(logged: Collection[str]) -> list[Chart]:
+    """Return the charts that say most about the host a run trains on, from what was measured of it."""
+    return [Chart(key, label, unit) for label, unit, key in _SYSTEM if key in logged]
+
+
+def is_shown_first(metric: str) -> bool:
+    """Say whether a chart that is offered is shown at first: of the host, what its GPUs do, where it has any."""
+    return not metric.startswith(SYSTEM) or metric in _SHOWN
 
 
 def _matching(key: str, logged: Collection[str]) -> list[str]:

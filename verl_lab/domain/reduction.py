@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 FEWEST_POINTS = 8
@@ -37,25 +39,18 @@ def kept_points(values: NDArray[np.float64], finite: NDArray[np.bool_], *, point
     # part of a line already drawn does not flicker.
     bins_most = (points - 2) // (3 if gaps else 2)
     width = 1 << int(np.ceil(np.log2(size / bins_most)))
-    bins = -(-size // width)
-    starts = np.arange(bins) * width
     low, high = values, values
     if gaps:
         low, high = np.where(finite, values, np.inf), np.where(finite, values, -np.inf)
-    picks = [
-        starts + _binned(low, bins, width, fill=np.inf).argmin(axis=1),
-        starts + _binned(high, bins, width, fill=-np.inf).argmax(axis=1),
-        np.array([0, size - 1]),
-    ]
+    picks = [_first_of_bins(np.argmin, low, width), _first_of_bins(np.argmax, high, width), np.array([0, size - 1])]
     if gaps:
-        holes = _binned(~finite, bins, width, fill=False)
-        picks.append((starts + holes.argmax(axis=1))[holes.any(axis=1)])
+        holes = _first_of_bins(np.argmax, ~finite, width)
+        picks.append(holes[~finite[holes]])
     return np.unique(np.concatenate(picks))
 
 
-def _binned(array: NDArray[np.generic], bins: int, width: int, *, fill: float | bool) -> NDArray[np.generic]:
-    """Return ``array`` as ``(bins, width)``, the last row filled up."""
-    missing = bins * width - array.size
-    if missing:
-        array = np.concatenate([array, np.full(missing, fill, dtype=array.dtype)])
-    return array.reshape(bins, width)
+def _first_of_bins(pick: Callable[..., Any], array: NDArray[np.generic], width: int) -> NDArray[np.intp]:
+    """Return where ``pick`` finds its element in each stretch of ``width``, the last of which may be shorter."""
+    whole = array.size // width
+    found = np.arange(whole) * width + pick(array[: whole * width].reshape(whole, width), axis=1)
+    return found if whole * width == array.size else np.append(found, whole * width + pick(array[whole * width :]))

@@ -3,16 +3,20 @@
 ::
 
     <run>/run.json  config.yaml  command.txt  checks.json  reward.py  checkpoints/
-    <run>/attempts/<n>/status.json  progress.json  metrics.jsonl  events.jsonl
+    <run>/attempts/<n>/status.json  progress.json  metrics.jsonl  events.jsonl  system.jsonl
     <run>/attempts/<n>/train.log  command.txt  samples/  stop.json
 
-``metrics.jsonl`` and ``events.jsonl`` hold one JSON object a line. The first line is a header
+``metrics.jsonl``, ``events.jsonl`` and ``system.jsonl`` hold one JSON object a line. The first line is a header
 (``{"verl_lab": 1, "run": …, "attempt": …, "pid": …, "process_start": …, "boot_id": …}``), each
 later one a record. A metric record is ``{"seq", "step", "time", "data": {name: number}}``; JSON has
 no NaN or Infinity, so these three travel as the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
 A value that is no number is left out and named in ``"rejected": {name: why}``, so that one bad
 value never costs the rest of its step. An event is ``{"seq", "time", "kind", "step", "source",
 "data"}``; ``seq`` counts up in each source.
+
+``system.jsonl`` holds what the training host was measured to do: metric records by time, any number of them a
+step. Their ``step`` is the one in work, 0 while none is, and their names begin with ``system/``. It may be
+absent, and who does not know it misses nothing of the training.
 
 This module is imported inside verl's own processes: it needs orjson and nothing else.
 """
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
 FORMAT_VERSION = 1
+SYSTEM = "system/"  # how the names of what the training host was measured to do begin
 
 _FLOAT = frozenset({float})
 _PLAIN = frozenset({float, int})
@@ -117,6 +122,11 @@ class AttemptLayout(Generic[P]):
         return self.folder / "events.jsonl"
 
     @property
+    def system(self) -> P:
+        """What the training host was measured to do, by time; the sampler writes it."""
+        return self.folder / "system.jsonl"
+
+    @property
     def log(self) -> P:
         """What training printed."""
         return self.folder / "train.log"
@@ -134,7 +144,7 @@ class AttemptLayout(Generic[P]):
 
 @dataclass(frozen=True)
 class Header:
-    """First line of a metrics or events file: who writes it."""
+    """First line of a metrics, events or system file: who writes it."""
 
     run: str
     attempt: int

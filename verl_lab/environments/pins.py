@@ -45,9 +45,9 @@ class Versions:
     plugin_format: int
 
     @classmethod
-    def load(cls) -> Versions:
-        """Read the file."""
-        raw: dict[str, Any] = json.loads((folder() / "version.json").read_text())
+    def load(cls, pinned: Path | None = None) -> Versions:
+        """Read the file; from another folder than this release's where one is given."""
+        raw: dict[str, Any] = json.loads(((pinned or folder()) / "version.json").read_text())
         return cls(
             verl_lab=raw["verl_lab"],
             verl=raw["verl"]["version"],
@@ -65,8 +65,13 @@ def folder() -> Path:
     return inside if inside.exists() else Path(__file__).parents[2] / "environments"
 
 
-def requirements(role: str) -> list[Requirement]:
+def requirements(role: str, pinned: Path | None = None) -> list[Requirement]:
     """Return the pins of a role's lock, those for other platforms and Pythons included.
+
+    Parameters
+    ----------
+    pinned
+        The folder of the locks; None for this release's.
 
     Raises
     ------
@@ -75,11 +80,11 @@ def requirements(role: str) -> list[Requirement]:
     """
     if role not in ROLES:
         raise NotFoundError.of("role", role, ROLES, f"The roles are {', '.join(ROLES)}.")
-    lines = (folder() / f"{role}.txt").read_text().splitlines()
+    lines = ((pinned or folder()) / f"{role}.txt").read_text().splitlines()
     return [Requirement(line.removesuffix("\\").strip()) for line in lines if line[:1].isalnum()]
 
 
-def pins(role: str, markers: Mapping[str, str]) -> dict[str, str]:
+def pins(role: str, markers: Mapping[str, str], pinned: Path | None = None) -> dict[str, str]:
     """Return version by canonical name of what a role installs where ``markers`` hold."""
-    wanted = (one for one in requirements(role) if one.marker is None or one.marker.evaluate(dict(markers)))
+    wanted = (one for one in requirements(role, pinned) if one.marker is None or one.marker.evaluate(dict(markers)))
     return {canonicalize_name(one.name): next(iter(one.specifier)).version for one in wanted}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from verl_lab.environments.gpu import gpu_checks
 from verl_lab.environments.pins import Versions, pins
+from verl_lab.environments.report import Check, Report
 from verl_lab.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -28,59 +28,6 @@ SQLITE_MINIMUM = "3.35"
 # sqlite.org/wal.html, "the WAL-reset bug": the store serialises its checkpoints to stay clear of it.
 SQLITE_SOUND = "3.51.3"
 SHOWN_PACKAGES = 6
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question put to an environment: what was found, what was wanted, how to mend it."""
-
-    name: str
-    ok: bool
-    found: str
-    wanted: str
-    fix: str = ""
-
-
-@dataclass(frozen=True)
-class Report:
-    """The answers for one role and interpreter."""
-
-    role: str
-    python: str
-    checks: tuple[Check, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check holds."""
-        return all(check.ok for check in self.checks)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return {"role": self.role, "python": self.python, "ok": self.ok, "checks": [asdict(c) for c in self.checks]}
-
-    def __str__(self) -> str:
-        rows = [("", "check", "found", "wanted"), *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        fixes = [f"{check.name}: {check.fix}" for check in self.checks if not check.ok and check.fix]
-        return "\n".join([f"role {self.role}, {self.python}", *lines, *fixes])
-
-    def _repr_html_(self) -> str:
-        head = "".join(f'<th style="text-align:left">{title}</th>' for title in ("", "check", "found", "wanted"))
-        body = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in row) + "</tr>"
-            for row in self._rows()
-        )
-        fixes = "".join(
-            f"<li>{html.escape(check.name)}: {html.escape(check.fix)}</li>"
-            for check in self.checks
-            if not check.ok and check.fix
-        )
-        title = f"<p>role {html.escape(self.role)}, {html.escape(self.python)}</p>"
-        return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{fixes}</ul>"
-
-    def _rows(self) -> list[tuple[str, str, str, str]]:
-        return [("✓" if check.ok else "✗", check.name, check.found, check.wanted) for check in self.checks]
 
 
 def verify(role: str | None = None, python: str = sys.executable) -> Report:
@@ -102,24 +49,77 @@ def verify(role: str | None = None, python: str = sys.executable) -> Report:
         ``python`` is not an interpreter that runs.
     """
     found = _probe(python)
+    chosen = role or role_of(found)
+    if chosen in Versions.load().torch:
+        found = _probe(python, "--deep")
+    return judge(found, chosen, python, f"environments/setup_local_env.sh {chosen}")
+
+
+def judge(found: Mapping[str, Any], role: str, python: str, fix: str, pinned: Path | None = None) -> Report:
+    """Compare what the probe found, in whichever environment on whichever machine, with what is pinned.
+
+    Parameters
+    ----------
+    found
+        From ``findings``; of ``--deep`` for a role that has torch.
+    fix
+        The command that sets the environment up.
+    pinned
+        The folder of the locks; None for this release's.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such role.
+    """
+    versions = Versions.load(pinned)
+    checks = [*judge_packages(found, role, fix, pinned), _sqlite(found["sqlite"])]
+    if role in versions.torch:
+        checks.extend(_training_checks(found, versions, role, fix))
+    return Report(role, python, tuple(checks))
+
+
+def judge_packages(found: Mapping[str, Any], role: str, fix: str, pinned: Path | None = None) -> list[Check]:
+    """Compare the Python and the versions of what is installed with what is pinned; otherwise as ``judge``."""
+    installed, versions = _installed(found), Versions.load(pinned)
+    return [
+        Check("python", SpecifierSet(versions.python).contains(found["python"]), found["python"], versions.python),
+        _packages(installed, pins(role, found["markers"], pinned), fix, f"{role}.txt"),
+        _exact("verl-lab", installed.get("verl-lab"), versions.verl_lab, fix),
+    ]
+
+
+def findings(output: str, errors: str, python: str, exit_code: int) -> dict[str, Any]:
+    """Return what the probe said, by name.
+
+    Raises
+    ------
+    InvalidInputError
+        It said nothing: ``python`` is no Python.
+    """
+    found: dict[str, Any] = {}
+    for line in output.splitlines():
+        # Libraries print while they are imported; only a line of our own is a finding.
+        if line.startswith('{"name": '):
+            record = json.loads(line)
+            found[record["name"]] = record["finding"]
+    if "gpus" not in found:
+        reason = errors.strip().splitlines()[-1:] or [f"exit code {exit_code}"]
+        raise InvalidInputError(f"python={python!r} is not a Python that can be asked: {reason[0]}")
+    return found
+
+
+def role_of(found: Mapping[str, Any]) -> str:
+    """Return the largest role that is installed, by a package that smaller ones have not."""
+    return _role_of(_installed(found))
+
+
+def _installed(found: Mapping[str, Any]) -> dict[str, str]:
     installed: dict[str, str] = {}
     for name, version in found["distributions"]:
         # Of two with the same name the first on the path is the one that is imported.
         installed.setdefault(canonicalize_name(name), version)
-    chosen = role or _role_of(installed)
-    versions = Versions.load()
-    wanted = pins(chosen, found["markers"])
-    setup = f"environments/setup_local_env.sh {chosen}"
-    checks = [
-        Check("python", SpecifierSet(versions.python).contains(found["python"]), found["python"], versions.python),
-        _packages(installed, wanted, setup, f"{chosen}.txt"),
-        _exact("verl-lab", installed.get("verl-lab"), versions.verl_lab, setup),
-        _sqlite(found["sqlite"]),
-    ]
-    if chosen in versions.torch:
-        deep = _probe(python, "--deep")
-        checks.extend(_training_checks(deep, versions, chosen, setup))
-    return Report(chosen, python, tuple(checks))
+    return installed
 
 
 def _probe(python: str, *options: str) -> dict[str, Any]:
@@ -134,16 +134,7 @@ def _probe(python: str, *options: str) -> dict[str, Any]:
         ) from error
     except subprocess.TimeoutExpired as error:
         raise InvalidInputError(f"python={python!r} gave no answer in {PROBE_TIMEOUT_S:.0f} s.") from error
-    found: dict[str, Any] = {}
-    for line in done.stdout.splitlines():
-        # Libraries print while they are imported; only a line of our own is a finding.
-        if line.startswith('{"name": '):
-            record = json.loads(line)
-            found[record["name"]] = record["finding"]
-    if "gpus" not in found:
-        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise InvalidInputError(f"python={python!r} is not a Python that can be asked: {reason[0]}")
-    return found
+    return findings(done.stdout, done.stderr, python, done.returncode)
 
 
 def _role_of(installed: Mapping[str, str]) -> str:
@@ -168,10 +159,10 @@ def _packages(installed: Mapping[str, str], wanted: Mapping[str, str], fix: str,
     return Check("packages", ok=False, found=found, wanted=lock, fix=fix)
 
 
-def _sqlite(found: str) -> Check:
-    ok = Version(found) >= Version(SQLITE_MINIMUM)
+def _sqlite(found: str | None) -> Check:
+    ok = found is not None and Version(found) >= Version(SQLITE_MINIMUM)
     wanted = f"{SQLITE_MINIMUM} or later; {SQLITE_SOUND} mends a rare corruption that verl-lab works around"
-    return Check("sqlite", ok, found, wanted, "Use a Python that is built with a newer SQLite.")
+    return Check("sqlite", ok, found or "none", wanted, "Use a Python that is built with a newer SQLite.")
 
 
 def _training_checks(deep: Mapping[str, Any], versions: Versions, role: str, fix: str) -> Iterator[Check]:
@@ -196,3 +187,5 @@ def _training_checks(deep: Mapping[str, Any], versions: Versions, role: str, fix
     ok = bool(gpus and seen) if needs_gpu else True
     wanted = "one or more that nvidia-smi and torch see" if needs_gpu else "none needed"
     yield Check("gpu", ok, found, wanted, "Check the driver with nvidia-smi, and CUDA_VISIBLE_DEVICES.")
+    if needs_gpu and gpus:
+        yield from gpu_checks(deep, torch.get("cuda"))

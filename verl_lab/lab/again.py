@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from verl_lab.domain.host import LOCAL
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import InvalidInputError, LaunchError, NotFoundError
 from verl_lab.lab.origins import Parent
@@ -45,6 +46,8 @@ class Beginning:
         The folder of the checkpoint that it goes on from; None to begin anew.
     step
         The step of that checkpoint.
+    host
+        The machine it lies on.
     """
 
     recipe: Recipe
@@ -52,6 +55,7 @@ class Beginning:
     parents: tuple[Parent, ...] = ()
     checkpoint: str | None = None
     step: int = 0
+    host: str = LOCAL
 
     def check(self, rendered: Rendered, host: Host) -> None:
         """Refuse a configuration that cannot go on from the checkpoint.
@@ -136,13 +140,13 @@ def begin(
     run = lab.run(parent) if isinstance(parent, str) else parent
     before: list[str] = []
     if recipe is None:
-        chosen, before = recipe_of(lab, run)
+        chosen, before = recipe_of(run)
     else:
         chosen = lab.recipes.get(recipe) if isinstance(recipe, str) else recipe
-    checkpoint = None if from_step is None else _checkpoint(lab.host, run, from_step)
+    checkpoint = None if from_step is None else _checkpoint(run.host, run, from_step)
     how = "again" if from_step is None else "fork"
     parents = (Parent(run.id, from_step, how),)
-    return Beginning(chosen, (*before, *overrides), parents, checkpoint, from_step or 0)
+    return Beginning(chosen, (*before, *overrides), parents, checkpoint, from_step or 0, run.host_name)
 
 
 def steps_of(host: Host, run: Run) -> list[int]:
@@ -168,6 +172,7 @@ def matrix(
     values: Mapping[str, Sequence[Any]],
     overrides: Sequence[str] = (),
     name: str | None = None,
+    host: str = LOCAL,
 ) -> list[PlannedRun]:
     """Plan a run for each combination of some settings' values; see ``Lab.matrix``."""
     from verl_lab.lab.planned import PlannedRun
@@ -187,7 +192,7 @@ def matrix(
         base = name or (recipe if isinstance(recipe, str) else recipe.name)
         words = [f"{key.rpartition('.')[2]}={text}" for key, text in settings.items()]
         every = [*overrides, *(f"{key}={text}" for key, text in settings.items())]
-        one = lab.train(recipe, every, name=",".join([base, *words]), dry_run=True)
+        one = lab.train(recipe, every, name=",".join([base, *words]), host=host, dry_run=True)
         assert isinstance(one, PlannedRun)  # noqa: S101  what a dry run gives
         planned.append(one)
     return planned

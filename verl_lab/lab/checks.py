@@ -12,6 +12,7 @@ from verl_lab.diagnostics import resolve_thresholds
 from verl_lab.domain.recipe import Alerts, Problem
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import EnvironmentMismatchError, InvalidInputError
+from verl_lab.lab.shipping import sound_there
 from verl_lab.recipes.render import render_checked
 from verl_lab.recipes.snapshot import installed_version
 from verl_lab.recipes.source import read_mapping
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from verl_lab.domain.recipe import Recipe
+    from verl_lab.domain.recipe import Device, Recipe
     from verl_lab.recipes.render import Rendered
+    from verl_lab.recipes.validate import Checked
     from verl_lab.transport.base import Host
 
 ALERTS_FILE = "alerts.yaml"
@@ -50,15 +52,35 @@ def rendered_if_sound(recipe: Recipe, overrides: Sequence[str], *, for_launch: b
     EnvironmentMismatchError
         verl is not installed here, and is needed.
     """
-    checked = check(recipe, overrides)
-    thresholds = _threshold_problems(recipe)
-    if checked.errors or thresholds:
-        raise refuse(recipe, [*checked.problems, *thresholds])
+    rendered = _rendered(recipe, check(recipe, overrides))
     if for_launch and installed_version() is None:
         raise EnvironmentMismatchError(
             "verl is not installed here, so nothing can be trained.",
-            "Install the training or cpu environment; a dry run works without.",
+            "Install the training or cpu environment, or train on a host; a dry run works without.",
         )
+    return rendered
+
+
+def rendered_for(host: Host, recipe: Recipe, overrides: Sequence[str], *, device: Device) -> Rendered:
+    """Render a recipe for another machine, whose paths will do as well as this one's.
+
+    Parameters
+    ----------
+    device
+        What that machine trains with.
+
+    Raises
+    ------
+    InvalidConfigurationError
+        As ``rendered_if_sound``.
+    """
+    return _rendered(recipe, sound_there(check(recipe, overrides, device=device), host))
+
+
+def _rendered(recipe: Recipe, checked: Checked) -> Rendered:
+    thresholds = _threshold_problems(recipe)
+    if checked.errors or thresholds:
+        raise refuse(recipe, [*checked.problems, *thresholds])
     return render_checked(checked)
 
 

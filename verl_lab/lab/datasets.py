@@ -74,6 +74,11 @@ class Datasets:
         self.snapshots = Snapshots(lab.settings.datasets_folder, self._fingerprints)
         self.progress: Progress | None = None
 
+    @property
+    def fingerprints(self) -> Fingerprints:
+        """What hashes paths, and knows what need not be read again."""
+        return self._fingerprints
+
     def add(self, path: str | os.PathLike[str], name: str | None = None) -> DatasetVersion:
         """Say that a file, or a folder of files, is a data set, as it is now.
 

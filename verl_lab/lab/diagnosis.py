@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -58,7 +59,7 @@ def live(lab: Lab) -> list[Run]:
     found: list[Run] = []
     for run in lab.runs():
         if run.is_attached:
-            stat = lab.host.stat(run.folder)
+            stat = run.host.stat(run.folder)
             is_live = stat is not None and time.time() - stat.mtime_ns / 1e9 < _LATELY_S
         else:
             is_live = run.state.is_live
@@ -136,7 +137,7 @@ class RunDiagnosis:
         VerlLabError
             The run cannot be read.
         """
-        self._run.sync()
+        self._run.catch_up()
         status = self._run.status()
         with self._asking:
             diagnosis = self._up_to_date()
@@ -185,28 +186,36 @@ class RunDiagnosis:
         return True
 
     def _read_whole(self) -> Diagnosis:
-        run, metrics = self._run, self._lab.store.metrics
+        run = self._run
         thresholds = self._recipes_thresholds() if self._thresholds is None else self._thresholds
         diagnosis = Diagnosis(config=run.config or None, thresholds=thresholds)
-        series = {name: metrics.read(run.id, name) for name in metrics.names(run.id)}
-        longest = max(series, key=lambda name: len(series[name][0]), default=None)
-        times: Points | None = None
-        attempts = np.empty(0, np.int64)
-        if longest is not None:
-            found = metrics.series(run.id, longest)
-            attempts = found.attempts
-            times = (found.steps, found.times)
-        events = _unmasked(self._lab.store.events.read(run.id), times)
-        diagnosis.extend(series, times=times, samples=self._samples(series), events=events)
-        self._attempt = max([*attempts.tolist(), *(event.attempt for event in events)], default=1)
-        self._last_step = max((int(steps[-1]) for steps, _ in series.values() if len(steps)), default=-math.inf)
+        read, longest = self._lab.store.metrics.whole(run.id)
+        # What was told of by now, up to the last step read, was read with it and is not to be taken in again.
+        told = len(self._pending)
+        series = {name: (one.steps, one.values) for name, one in read.items()}
+        events = _unmasked(self._lab.store.events.read(run.id), (longest.steps, longest.times))
+        diagnosis.extend(series, times=(longest.steps, longest.times), samples=self._samples(series), events=events)
+        attempts = [event.attempt for event in events]
+        if len(longest.attempts):
+            attempts.append(int(longest.attempts.max()))
+        self._attempt = max(attempts, default=1)
+        self._last_step = max((int(one.steps[-1]) for one in read.values() if len(one.steps)), default=-math.inf)
+        if not run.state.is_over:
+            diagnosis.make_room()
+        self._pending[:told] = [self._unread(update) for update in self._pending[:told]]
         return diagnosis
+
+    def _unread(self, update: RunUpdate) -> RunUpdate:
+        """Leave out of an update what the index was read with."""
+        is_older = update.attempt < self._attempt
+        records = tuple(one for one in update.records if update.attempt > self._attempt or one.step > self._last_step)
+        return replace(update, records=() if is_older else records, events=())
 
     def _samples(self, series: Mapping[str, Points]) -> dict[int, SampleSummary]:
         """Summarise the sample files of a run whose trainer did not."""
         if self._run.is_attached or any(name.startswith("samples/") for name in series):
             return {}
-        host = self._lab.host
+        host = self._run.host
         summaries: dict[int, SampleSummary] = {}
         for step, path in files.sample_files(host, files.attempts(host, self._run.layout), "rollout").items():
             try:
@@ -218,12 +227,12 @@ class RunDiagnosis:
     def _recipes_thresholds(self) -> Mapping[str, Any] | None:
         if self._run.is_attached:
             return None
-        recipe: dict[str, Any] = self._lab.launcher.read_record(self._run.folder).get("recipe") or {}
+        recipe: dict[str, Any] = self._run.launcher.read_record(self._run.folder).get("recipe") or {}
         checks: dict[str, Any] = recipe.get("checks") or {}
         return checks.get("thresholds")
 
 
-def _unmasked(events: list[RunEvent], times: Points | None) -> list[RunEvent]:
+def _unmasked(events: list[RunEvent], times: Points) -> list[RunEvent]:
     """Leave out what older attempts saw in steps that a resume has undone."""
     kept: list[RunEvent] = []
     limit: float = math.inf
@@ -244,9 +253,9 @@ def _unmasked(events: list[RunEvent], times: Points | None) -> list[RunEvent]:
     return sorted(kept, key=lambda event: event.attempt)
 
 
-def _time_of(step: float, times: Points | None) -> float:
+def _time_of(step: float, times: Points) -> float:
     """Return when a step was recorded; infinity where nobody knows."""
-    if times is None or math.isinf(step):
+    if math.isinf(step):
         return math.inf
     known = times[1][(times[0] <= step) & np.isfinite(times[1])]
     return float(known[-1]) if len(known) else -math.inf

@@ -41,7 +41,7 @@ class Outcome:
 def outcomes(lab: Lab, run: Run, step: int | None = None) -> tuple[Outcome, ...]:
     """Return the expectations of a run's recipe, judged by what was logged up to ``step``; none for other logs."""
     try:
-        expected = recipe_of(lab, run)[0].expected
+        expected = recipe_of(run)[0].expected
     except InvalidInputError:  # a log of something else's, or a recipe of another version: nothing is expected
         return ()
     return tuple(_outcome(lab, run.id, metric, wanted, step) for metric, wanted in expected.items())

@@ -5,26 +5,22 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
-from verl_lab.domain.run import RunState, new_run_id
+from verl_lab.domain.host import LOCAL
+from verl_lab.domain.run import RunState
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import InvalidInputError, NotFoundError
-from verl_lab.lab.again import begin
-from verl_lab.lab.checks import alerts_of_lab, hand_over, rendered_if_sound
 from verl_lab.lab.datasets import Datasets
 from verl_lab.lab.diagnosis import Diagnoses
-from verl_lab.lab.origins import write_origins
-from verl_lab.lab.pinning import pinned, require_data
-from verl_lab.lab.planned import PlannedRun
+from verl_lab.lab.hosts import Hosts
+from verl_lab.lab.launching import Order, launch
 from verl_lab.lab.questions import Questions
 from verl_lab.lab.run import Run
-from verl_lab.launch.launcher import Launcher, LaunchSpec
+from verl_lab.launch.launcher import Launcher
 from verl_lab.recipes.book import RecipeBook
-from verl_lab.recipes.presets import with_preset
 from verl_lab.settings import Settings
 from verl_lab.store import RunRow, Store
 from verl_lab.stream import Feed, FollowedRun, Reader, Reindexed, attached_run_id, find_logs, rebuild
@@ -36,8 +32,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from verl_lab.datasets.fingerprint import Progress
     from verl_lab.domain.recipe import Recipe
     from verl_lab.stream import Log
+    from verl_lab.transport.base import Host
     from verl_lab.widgets.live import LiveWidget
 
 
@@ -62,8 +60,10 @@ class Lab(Questions):
         self.store = Store.open(self.settings.database_url)
         self.feed = Feed()
         self.reader = Reader(self.store, self.feed)
+        self.hosts = Hosts(self)
         self.datasets = Datasets(self)
         self.launcher = Launcher(self.host, str(self.settings.runs_root), python=sys.executable)
+        self._launchers: WeakKeyDictionary[Host, Launcher] = WeakKeyDictionary()
         self.panels: WeakSet[LiveWidget] = WeakSet()
         self.diagnoses = Diagnoses(self)
         self._lock = threading.Lock()
@@ -87,6 +87,7 @@ class Lab(Questions):
         for panel in list(self.panels):
             panel.end()
         self.diagnoses.close()
+        self.hosts.close()
         self.reader.close()
         self.store.close()
 
@@ -96,7 +97,7 @@ class Lab(Questions):
         versions = self.settings.home / "versions" / "recipes"
         return RecipeBook(user=self.settings.recipes_folder, project=Path.cwd(), versions=versions)
 
-    def train(
+    def train(  # noqa: PLR0913  the published signature
         self,
         recipe: str | Recipe | None = None,
         overrides: Sequence[str] = (),
@@ -107,6 +108,7 @@ class Lab(Questions):
         parent: Run | str | None = None,
         from_step: int | None = None,
         preset: str | None = None,
+        progress: Progress | None = None,
     ) -> Run:
         """Check a recipe, launch verl on it, and return the run at once.
 
@@ -120,7 +122,8 @@ class Lab(Questions):
             What to call the run; by default the recipe's name. The id of an existing run gives that
             run, and starts nothing.
         host
-            Where to train; ``"local"`` is this machine.
+            Where to train: one of ``lab.hosts``; ``"local"`` is this machine. Data, model and reward function are
+            sent there, unless that was done before.
         dry_run
             Check and resolve everything, write and start nothing.
         parent
@@ -130,6 +133,8 @@ class Lab(Questions):
         preset
             ``"diagnosable"`` switches on what verl leaves off and the diagnosis lives on: validation,
             checkpoints, samples and the distance to the reference model.
+        progress
+            Called while something is sent to a host: with what it is, how many bytes are there, and how many it has.
 
         Raises
         ------
@@ -137,64 +142,44 @@ class Lab(Questions):
             No such recipe, host, parent, checkpoint or preset.
         InvalidConfigurationError
             The configuration has problems; all of them are listed.
+        EnvironmentMismatchError
+            What is installed on the host is not what this release trains with; ``lab.hosts.setup`` mends it.
+        TransportError
+            The host was not reached, or has no room. What was sent stays there for the next call.
         LaunchError
             The run could not be started.
         """
-        if host != self.host.name:
-            raise NotFoundError.of("host", host, [self.host.name])
-        if name is not None and self.store.runs.get(name) is not None:
-            return self.run(name)
-        beginning = begin(self, recipe, overrides, parent, from_step)
-        chosen = beginning.recipe
-        overrides = with_preset(preset, chosen, beginning.overrides)
-        rendered = rendered_if_sound(chosen, overrides, for_launch=not dry_run)
-        beginning.check(rendered, self.host)
-        alerts = alerts_of_lab(self.settings.home)
-        run_id = new_run_id(name or chosen.name)
-        layout = RunLayout(self.settings.runs_root / run_id)
-        if dry_run:
-            return PlannedRun(self, run_id, str(layout.folder), name or chosen.name, rendered, overrides)
-        with pinned(self.datasets, rendered) as data:
-            # All that lies in the folder comes first, so that no run exists without it.
-            hand_over(self.host, str(layout.folder), rendered.recipe, alerts)
-            beginning.lay_down(self.host, str(layout.folder))
-            kept = self.recipes.keep(chosen)
-            spec = LaunchSpec(
-                run_id=run_id,
-                name=name or chosen.name,
-                argv=data.rendered.argv,
-                env=data.rendered.env,
-                cwd=str(Path.cwd()),
-                config_yaml=data.rendered.config_yaml,
-                command=data.rendered.command,
-                record={
-                    "recipe": rendered.recipe.model_dump(mode="json"),
-                    "recipe_version": kept.recipe,
-                    "recipe_source": kept.source,
-                    "algorithm": rendered.algorithm,
-                    "warnings": [str(problem) for problem in rendered.warnings],
-                    "overrides": list(overrides),
-                    "datasets": list(data.records),
-                    "versions": _versions(),
-                    "total_steps": rendered.total_steps,
-                    "parent": beginning.parents[0].run if beginning.parents else None,
-                    "lineage": write_origins(self.host, str(layout.folder), rendered, beginning.parents),
-                },
-            )
-            folder = self.launcher.create(spec)
-        self._register(run_id, folder)
-        self.launcher.start(run_id)
-        return self.run(run_id)
+        order = Order(recipe, overrides, name, host, dry_run, parent, from_step, preset)
+        return launch(self, order, progress)
 
-    def go_on(self, folder: str) -> None:
-        """Begin the next attempt of a run, if the data it trained on are still there. ``Run.resume`` calls it."""
-        require_data(self.datasets, self.launcher.read_record(folder).get("datasets") or ())
-        self.launcher.resume(folder)
+    def launcher_on(self, host: str) -> Launcher:
+        """Return what starts and stops runs on a host.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such host.
+        TransportError
+            It does not answer.
+        """
+        if host == LOCAL:
+            return self.launcher
+        reached = self.hosts.get(host)
+        found = self._launchers.get(reached)
+        if found is None:
+            found = self._launchers[reached] = Launcher(
+                reached,
+                lambda: f"{self.hosts.root(host)}/runs",
+                python=self.hosts.entry(host).python or "python3",
+                is_far=True,
+                records=self.settings.home / "records",
+            )
+        return found
 
     def runs(self) -> list[Run]:
         """Return every run of this lab, newest first, runs other processes started included."""
         self._discover()
-        return [Run(self, row.id, row.folder) for row in self.store.runs.list()]
+        return [Run(self, row.id, row.folder, row.host) for row in self.store.runs.list()]
 
     def run(self, id_or_prefix: str) -> Run:
         """Return one run by its id, by the beginning of its id, or by its name (the newest of that name).
@@ -219,7 +204,7 @@ class Lab(Questions):
         if not found:
             known = [r.id for r in rows] + [r.name for r in rows]
             raise NotFoundError.of("run", id_or_prefix, known, "%verl_runs lists them." if rows else "No runs yet.")
-        run = Run(self, found[0].id, found[0].folder)
+        run = Run(self, found[0].id, found[0].folder, found[0].host)
         run.follow()
         return run
 
@@ -264,7 +249,7 @@ class Lab(Questions):
     def _attach(self, log: Log) -> Run:
         if log.format == "run":
             folder = Path(log.path)
-            self._register(folder.name, log.path)
+            self.register(folder.name, log.path)
             return self.run(folder.name)
         run_id = attached_run_id(log.path)
         if self.store.runs.get(run_id) is None:
@@ -296,14 +281,17 @@ class Lab(Questions):
         self._discover()
         done = Reindexed()
         for row in self.store.runs.list():
-            if row.kind == "run" and self.host.stat(str(RunLayout(Path(row.folder)).record)) is not None:
-                self._register(row.id, row.folder)
-            rebuild(self.store, FollowedRun(row.id, self.host, row.folder, row.kind), done)
+            host = self.hosts.get(row.host)
+            if row.kind == "run" and host.stat(str(RunLayout(Path(row.folder)).record)) is not None:
+                self.register(row.id, row.folder, row.host)
+            rebuild(self.store, FollowedRun(row.id, host, row.folder, row.kind), done)
         return done
 
     def follow(self, row: RunRow) -> None:
-        """Let the background reader keep the store up to date with a run."""
-        self.reader.follow(FollowedRun(row.id, self.host, row.folder, row.kind))
+        """Let the background reader keep the store up to date with a run; not where its host is in the list no more."""
+        if row.host not in self.hosts.names():
+            return
+        self.reader.follow(FollowedRun(row.id, self.hosts.get(row.host), row.folder, row.kind))
 
     def _discover(self) -> None:
         """Take in run folders that the index does not know: the folders are the truth."""
@@ -311,17 +299,18 @@ class Lab(Questions):
         for name in self.host.list_folder(str(self.settings.runs_root)):
             folder = self.settings.runs_root / name
             if name not in known and self.host.stat(str(RunLayout(folder).record)) is not None:
-                self._register(name, str(folder))
+                self.register(name, str(folder))
 
-    def _register(self, run_id: str, folder: str) -> None:
-        record = self.launcher.read_record(folder)
+    def register(self, run_id: str, folder: str, host: str = LOCAL) -> None:
+        """Take a run folder into the index."""
+        record = self.launcher_on(host).read_record(folder)
         recipe: dict[str, Any] = record.get("recipe") or {}
         self.store.runs.upsert(
             RunRow(
                 id=run_id,
                 name=str(record.get("name", run_id)),
                 folder=folder,
-                host=self.host.name,
+                host=host,
                 kind="run",
                 algorithm=record.get("algorithm"),
                 recipe=recipe.get("name"),
@@ -330,13 +319,3 @@ class Lab(Questions):
                 created=float(record.get("created", time.time())),
             )
         )
-
-
-def _versions() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for package in ("verl-lab", "verl", "torch", "transformers", "ray", "vllm"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

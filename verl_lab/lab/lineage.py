@@ -129,7 +129,9 @@ def _build(lab: Lab) -> tuple[_Builder, list[str]]:
         if row.kind != "run":
             continue
         try:
-            built.run(row.id, row.name, _state(lab, row), read_origins(lab.launcher.read_record(row.folder)))
+            built.run(
+                row.id, row.name, _state(lab, row), read_origins(lab.launcher_on(row.host).read_record(row.folder))
+            )
         except (VerlLabError, TypeError, AttributeError):  # one broken record must not hide the others
             unread += 1
     return built, [f"{unread} runs could not be read."] if unread else []
@@ -137,7 +139,7 @@ def _build(lab: Lab) -> tuple[_Builder, list[str]]:
 
 def _state(lab: Lab, row: RunRow) -> str:
     try:
-        return lab.launcher.read_status(row.folder).state.value
+        return lab.launcher_on(row.host).read_status(row.folder).state.value
     except VerlLabError:
         return row.state
 

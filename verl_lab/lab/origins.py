@@ -84,13 +84,19 @@ class Origins:
     datasets: tuple[Source, ...] = field(default=())
 
 
-def write_origins(host: Host, folder: str, rendered: Rendered, parents: Sequence[Parent]) -> dict[str, Any]:
+def write_origins(
+    host: Host, folder: str, rendered: Rendered, parents: Sequence[Parent], *, here: Host | None = None
+) -> dict[str, Any]:
     """Return the part of the launch record that says what a run comes from; its reward function is kept beside it.
 
     Parameters
     ----------
     folder
-        The run's.
+        The run's, on ``host``.
+    rendered
+        The recipe with the paths that the user gave.
+    here
+        The machine whose paths these are, where it is another one; what is not on it is looked for on ``host``.
     parents
         The runs that the user named; those whose checkpoints the configuration names are found here.
     """
@@ -99,11 +105,13 @@ def write_origins(host: Host, folder: str, rendered: Rendered, parents: Sequence
     settings = flat(cast("Mapping[str, Any]", OmegaConf.to_container(rendered.config, resolve=True)))
     model = settings.get(MODEL_KEY[rendered.recipe.trainer])
     reward = settings.get(f"{REWARD_KEY}.path")
-    kept = None if not reward else _keep(host, folder, str(reward))
+    near = here or host
+    kept = None if not reward else _keep(_reader(near, host, str(reward)), host, folder, str(reward))
     named = {(one.run, one.step) for one in parents}
-    found = [one for one in _parents(host, settings) if (one.run, one.step) not in named]
+    found = [one for one in _parents(near, settings) if (one.run, one.step) not in named]
+    size = None if model is None else count_parameters(_reader(near, host, str(model)), str(model))
     return {
-        "model": {"path": model, "parameters": count_parameters(host, None if model is None else str(model))},
+        "model": {"path": model, "parameters": size},
         "reward": None if not reward else {"path": str(reward), "hash": kept},
         "parents": [asdict(one) for one in (*parents, *found)],
     }
@@ -170,11 +178,16 @@ def _of_path(key: str, path: str, host: Host | None = None) -> list[Parent]:
     return [Parent(run, step, "weights", key)]
 
 
-def _keep(host: Host, folder: str, path: str) -> str | None:
+def _reader(near: Host, far: Host, path: str) -> Host:
+    """Return the machine that has a path."""
+    return far if path.startswith("/") and near.stat(path) is None else near
+
+
+def _keep(source: Host, host: Host, folder: str, path: str) -> str | None:
     """Copy the reward function's file into the run's folder; return its hash, None where there is no such file."""
-    if host.stat(path) is None:
+    if source.stat(path) is None:
         return None
-    content = host.read(path)
+    content = source.read(path)
     host.make_folder(folder)
     host.write_new(str(RunLayout(PurePosixPath(folder)).reward), content)
     return hash_of_bytes(content)

@@ -18,7 +18,7 @@ from verl_lab.recipes.overrides import literal
 from verl_lab.recipes.paths import is_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from verl_lab.lab.datasets import Datasets
     from verl_lab.recipes.render import Rendered
@@ -43,8 +43,15 @@ class Pinned:
 
 
 @contextlib.contextmanager
-def pinned(datasets: Datasets, rendered: Rendered) -> Generator[Pinned]:
+def pinned(
+    datasets: Datasets, rendered: Rendered, *, elsewhere: Callable[[str], bool] = is_elsewhere
+) -> Generator[Pinned]:
     """Copy the data of a recipe, unless that was done before; write the run's record inside the block.
+
+    Parameters
+    ----------
+    elsewhere
+        Whether a path is none of this machine's, so that nothing here can say what it holds.
 
     Raises
     ------
@@ -58,11 +65,16 @@ def pinned(datasets: Datasets, rendered: Rendered) -> Generator[Pinned]:
         moved: dict[str, Any] = {}
         for key, value in _data(rendered).items():
             paths = cast("list[str]", value) if isinstance(value, list) else [str(value)]
-            made = [_pin(datasets, path, _ROLES[key], copy=rendered.recipe.data.snapshot) for path in paths]
+            made = [
+                outside(path, _ROLES[key])
+                if elsewhere(path)
+                else _pin(datasets, path, _ROLES[key], copy=rendered.recipe.data.snapshot)
+                for path in paths
+            ]
             kept = [record["snapshot"] or path for path, record in zip(paths, made, strict=True)]
             moved[key] = kept if isinstance(value, list) else kept[0]
             records += made
-        yield Pinned(_moved(rendered, moved), tuple(records))
+        yield Pinned(with_values(rendered, moved), tuple(records))
 
 
 def require_data(datasets: Datasets, records: Sequence[Mapping[str, Any]]) -> None:
@@ -111,10 +123,12 @@ def _data(rendered: Rendered) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if value}
 
 
+def outside(path: str, role: Role) -> dict[str, Any]:
+    """Return the record of data that does not lie here: verl fetches it itself, or it lies on the run's host."""
+    return {"role": role, "hash": None, "name": path, "path": path, "paths": [path], "snapshot": None}
+
+
 def _pin(datasets: Datasets, path: str, role: Role, *, copy: bool) -> dict[str, Any]:
-    if is_elsewhere(path):
-        # verl fetches it itself; nothing here can say what it will get.
-        return {"role": role, "hash": None, "name": path, "path": path, "paths": [path], "snapshot": None}
     version, kept = datasets.pin(path, copy=copy)
     found = find(path)
     return {
@@ -132,20 +146,33 @@ def _pin(datasets: Datasets, path: str, role: Role, *, copy: bool) -> dict[str, 
     }
 
 
-def _moved(rendered: Rendered, values: Mapping[str, Any]) -> Rendered:
-    """Let a rendered recipe read its data elsewhere."""
+def with_values(
+    rendered: Rendered, values: Mapping[str, Any], *, env: Mapping[str, str] | None = None, python: str | None = None
+) -> Rendered:
+    """Change settings of a rendered recipe that are on its command: where it reads its data, for example.
+
+    Parameters
+    ----------
+    env
+        The environment, if it is to be another one.
+    python
+        The interpreter, likewise.
+    """
     from omegaconf import OmegaConf
 
     config = copy.deepcopy(rendered.config)
     for key, value in values.items():
         OmegaConf.update(config, key, value)
-    argv = tuple(_with_value(text, values) for text in rendered.argv)
+    program = rendered.argv[0] if python is None else python
+    argv = (program, *(_with_value(text, values) for text in rendered.argv[1:]))
+    variables = rendered.env if env is None else dict(env)
     return replace(
         rendered,
         argv=argv,
+        env=variables,
         config=config,
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
-        command=shlex.join(["env", *(f"{name}={value}" for name, value in rendered.env.items()), *argv]),
+        command=shlex.join(["env", *(f"{name}={value}" for name, value in variables.items()), *argv]),
         overrides=tuple(_with_value(text, values) for text in rendered.overrides),
     )
 

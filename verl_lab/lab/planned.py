@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
+from verl_lab.domain.host import LOCAL
 from verl_lab.domain.run import RunState, Status
 from verl_lab.errors import InvalidInputError
 from verl_lab.lab.plan_report import PlanReport
@@ -31,9 +32,16 @@ class PlannedRun(Run):
     """
 
     def __init__(
-        self, lab: Lab, run_id: str, folder: str, name: str, rendered: Rendered, overrides: Sequence[str] = ()
+        self,
+        lab: Lab,
+        run_id: str,
+        folder: str,
+        name: str,
+        rendered: Rendered,
+        overrides: Sequence[str] = (),
+        host_name: str = LOCAL,
     ) -> None:
-        super().__init__(lab, run_id, folder)
+        super().__init__(lab, run_id, folder, host_name)
         self._name = name
         self.rendered = rendered
         self.overrides = tuple(overrides)

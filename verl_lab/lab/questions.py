@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from verl_lab.diagnostics import resolve_thresholds
+from verl_lab.domain.host import LOCAL
 from verl_lab.lab.backtest import Backtest, backtest
 from verl_lab.lab.checks import problems_of
 from verl_lab.lab.diagnosis import live, report
@@ -197,6 +198,7 @@ class Questions:
         values: Mapping[str, Sequence[Any]],
         overrides: Sequence[str] = (),
         name: str | None = None,
+        host: str = LOCAL,
     ) -> list[PlannedRun]:
         """Check a run for each combination of some settings' values; none is started.
 
@@ -208,6 +210,8 @@ class Questions:
             The values to try, by key.
         name
             What the names of the runs begin with; by default the recipe's name.
+        host
+            Where they would train.
 
         Raises
         ------
@@ -218,4 +222,4 @@ class Questions:
         """
         from verl_lab.lab.again import matrix
 
-        return matrix(cast("Lab", self), recipe, values, overrides, name)
+        return matrix(cast("Lab", self), recipe, values, overrides, name, host)

@@ -216,8 +216,8 @@ def _past(lab: Lab, target: _Target) -> tuple[list[_Past], int, int]:
         try:
             if run.state is not RunState.COMPLETED:
                 continue
-            origins = read_origins(lab.launcher.read_record(run.folder))
-            recipe, overrides = recipe_of(lab, run)
+            origins = read_origins(run.launcher.read_record(run.folder))
+            recipe, overrides = recipe_of(run)
             tier = _tier(lab, target, origins)
             score = _score(run)
         except (VerlLabError, TypeError, AttributeError):  # a run that cannot be read is no evidence

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from verl_lab.widgets.source import Curves
 
     Points = tuple[NDArray[np.int64], NDArray[np.float64]]
+    Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 SLOWEST, FASTEST = 0.1, 100.0
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.05, 0.5
@@ -141,6 +142,14 @@ class Replay:
     def series(self, name: str) -> Points:
         """Return one metric up to the step shown."""
         return self._past(self._view.series(name))
+
+    def moments(self, name: str) -> Moments | None:
+        """Return what was measured of the host up to the step shown; None for a metric that has steps."""
+        found, times = self._view.moments(name), self.clock()[1]
+        if found is None:
+            return None
+        end = int(np.searchsorted(found[0], float(times[-1]), side="right")) if times.size else 0
+        return found[0][:end], found[1][:end]
 
     def clock(self) -> Points:
         """Return when steps were logged, up to the one shown."""

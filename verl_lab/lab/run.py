@@ -7,28 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from verl_lab.domain.host import LOCAL
 from verl_lab.domain.run import RunState, Status
 from verl_lab.domain.wire import AttemptLayout, RunLayout
-from verl_lab.errors import InvalidInputError, NotFoundError
+from verl_lab.errors import InvalidInputError, NotFoundError, UnreachableError
 from verl_lab.lab import files
 from verl_lab.store import of_events
 from verl_lab.stream import find_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import os
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from verl_lab.datasets.fingerprint import Progress
     from verl_lab.domain.finding import Finding, Health
     from verl_lab.domain.wire import EventRecord
     from verl_lab.lab.lab import Lab
+    from verl_lab.launch.launcher import Launcher
     from verl_lab.store import RunRow
+    from verl_lab.transport.base import Host
     from verl_lab.widgets.panel import Panel
     from verl_lab.widgets.source import PanelSource, Player
 
 _POLL_S = 0.25
+_SILENT_S = 15.0
 _STALE_S = 5.0  # the supervisor beats every second: after this long, ask whether it still lives
 
 
@@ -40,14 +46,17 @@ class Run:
     id
         Sorts by time; safe as a path and in a shell.
     folder
-        Where the run's files lie (for an attached log, the log itself).
+        Where the run's files lie on its host (for an attached log, the log itself).
+    host_name
+        Which machine that is; ``local`` is this one.
     """
 
-    def __init__(self, lab: Lab, run_id: str, folder: str) -> None:
+    def __init__(self, lab: Lab, run_id: str, folder: str, host_name: str = LOCAL) -> None:
         self._lab = lab
         self._shown_in: int | None = None
         self.id = run_id
         self.folder = folder
+        self.host_name = host_name
 
     def __repr__(self) -> str:
         status = self.status()
@@ -64,6 +73,16 @@ class Run:
             print(repr(self))
         elif shell.execution_count != self._shown_in:
             self.watch()
+
+    @property
+    def host(self) -> Host:
+        """The machine the run's files lie on."""
+        return self._lab.hosts.get(self.host_name)
+
+    @property
+    def launcher(self) -> Launcher:
+        """What starts and stops runs on that machine."""
+        return self._lab.launcher_on(self.host_name)
 
     @property
     def row(self) -> RunRow:
@@ -93,27 +112,42 @@ class Run:
         if self.is_attached:
             row = self.row
             return Status(self.id, attempt=1, state=RunState.ATTACHED, step=row.step, total=row.total)
-        status = self._lab.launcher.read_status(self.folder)
+        if self.host_name != LOCAL:
+            return self._status_there()
+        status = self.launcher.read_status(self.folder)
         silent = status.updated is None or time.time() - status.updated > _STALE_S
         if status.state.is_live and silent:
-            return self._lab.launcher.status(self.folder)
+            return self.launcher.status(self.folder)
         return status
+
+    def _status_there(self) -> Status:
+        """Return what the reader was told last: a host that is away says nothing about its runs."""
+        self.follow()
+        known = self._lab.reader.status(self.id)
+        # The other machine's clock is another one: how long it was silent is counted here.
+        if known is not None and (known[0].state.is_over or known[1] < _SILENT_S):
+            return known[0]
+        try:
+            return self.launcher.status(self.folder)
+        except UnreachableError:
+            if known is None:
+                raise
+            return known[0]
 
     @property
     def config(self) -> dict[str, Any]:
         """verl's resolved configuration, as nested dictionaries; empty for an attached log."""
         if self.is_attached:
             return {}
-        return yaml.safe_load(self._lab.host.read(str(self.layout.config)))
+        return yaml.safe_load(self.host.read(str(self.layout.config)))
 
     @property
     def command(self) -> str:
         """The exact command of the newest attempt, to copy into a terminal."""
         self._refuse_attached("command")
         attempt = self._attempt().folder / "command.txt"
-        host = self._lab.host
-        path = str(attempt) if host.stat(str(attempt)) else str(self.layout.command)
-        return host.read(path).decode()
+        path = str(attempt) if self.host.stat(str(attempt)) else str(self.layout.command)
+        return self.host.read(path).decode()
 
     @property
     def layout(self) -> RunLayout[Path]:
@@ -132,6 +166,19 @@ class Run:
             self.follow()
         self._lab.reader.sync(self.id)
         return self
+
+    def catch_up(self) -> str | None:
+        """Read what there is, as ``sync``; return why that could not be done where the run's host is away.
+
+        What was read before serves meanwhile, and training goes on.
+        """
+        if self.host_name != LOCAL and self.host_name not in self._lab.hosts.names():
+            return f"{self.host_name} is not among the hosts any more."
+        try:
+            self.sync()
+        except UnreachableError as error:
+            return error.message
+        return None
 
     def wait(self, timeout_s: float | None = None) -> RunState:
         """Wait until the run is over and everything it wrote is in the index.
@@ -161,9 +208,10 @@ class Run:
         return state
 
     def metric_names(self) -> list[str]:
-        """Return the names of every metric the run has logged, sorted."""
-        self.sync()
-        return self._lab.store.metrics.names(self.id)
+        """Return the names of every metric the run has logged, sorted, then of what was measured of its host."""
+        self.catch_up()
+        metrics = self._lab.store.metrics
+        return metrics.names(self.id) + metrics.system_names(self.id)
 
     def metrics(
         self, name: str, start_step: int | None = None, end_step: int | None = None
@@ -189,10 +237,10 @@ class Run:
         NotFoundError
             The run logs no such metric; the nearest are named.
         """
-        self.sync()
+        self.catch_up()
         found = self._lab.store.metrics.read(self.id, name, start_step, end_step)
         if not len(found[0]):
-            known = self._lab.store.metrics.names(self.id)
+            known = self.metric_names()
             if name not in known:
                 raise NotFoundError.of("metric", name, known, f"{self.id} logs {len(known)} metrics.")
         return found
@@ -210,7 +258,7 @@ class Run:
         Parameters
         ----------
         names
-            Metrics' keys in verl's log; all of them by default.
+            Metrics' keys in verl's log, or names that begin with ``system/``; by default all that were logged.
         start_step, end_step
             First and last step wanted, both included.
         points
@@ -230,11 +278,37 @@ class Run:
             pandas or pyarrow is not installed.
         """
         known = self.metric_names()
-        chosen = known if names is None else [names] if isinstance(names, str) else list(names)
+        logged = self._lab.store.metrics.names(self.id)
+        chosen = logged if names is None else [names] if isinstance(names, str) else list(names)
         for name in chosen:
             if name not in known:
                 raise NotFoundError.of("metric", name, known, f"{self.id} logs {len(known)} metrics.")
         return self._lab.store.metrics.frame(self.id, chosen, start_step, end_step, points).to(kind)
+
+    def system(self, names: Sequence[str] | None = None, kind: str = "pandas") -> Any:
+        """Return what the training host was measured to do as a table, one row a sample, by time.
+
+        ``metrics`` and ``frame`` give the same by step: the mean of a step's samples, of memory and heat the worst.
+
+        Parameters
+        ----------
+        names
+            Some of the names that begin with ``system/``; all of them by default.
+        kind
+            As for ``frame``. Unix time, attempt and the step in work (0 before the first) stand beside the values.
+
+        Raises
+        ------
+        NotFoundError
+            The host was not measured, or not that; an event ``not_measured`` or ``sampling_failed`` says why.
+        """
+        self.catch_up()
+        metrics = self._lab.store.metrics
+        known = metrics.system_names(self.id)
+        for name in known if names is None else names:
+            if name not in known:
+                raise NotFoundError.of("system metric", name, known, 'run.event_frame("not_measured") may say why.')
+        return metrics.sample_frame(self.id, known if names is None else list(names)).to(kind)
 
     def event_frame(
         self,
@@ -252,13 +326,13 @@ class Run:
         start_step, end_step, kind
             As for ``frame``; with a range of steps, events without a step are left out.
         """
-        self.sync()
+        self.catch_up()
         found = self._lab.store.events.read(self.id, name, start_step=start_step, end_step=end_step)
         return of_events(found).to(kind)
 
     def events(self) -> list[EventRecord]:
         """Return what happened to the run besides steps, oldest first."""
-        self.sync()
+        self.catch_up()
         return list(self._lab.store.events.read(self.id))
 
     def logs(self, tail: int | None = 100) -> str:
@@ -271,13 +345,13 @@ class Run:
         """
         if tail is not None and tail < 1:
             raise InvalidInputError(f"tail: {tail} is not a number of lines.", "Give 1 or more, or None for all.")
-        if self.is_attached and find_logs(self._lab.host, self.folder)[0].format == "tensorboard":
+        if self.is_attached and find_logs(self.host, self.folder)[0].format == "tensorboard":
             raise InvalidInputError(
                 f"logs: {self.folder} holds TensorBoard's event files, and they no text.",
                 "Attach the console log of the run to read it.",
             )
         path = self.folder if self.is_attached else str(self._attempt().log)
-        return files.last_lines(self._lab.host, path, tail)
+        return files.last_lines(self.host, path, tail)
 
     def samples(self, step: int | None = None, kind: str = "validation") -> list[dict[str, Any]]:
         """Return the samples verl dumped at one step.
@@ -300,7 +374,7 @@ class Run:
             None were dumped, or not at that step.
         """
         self._refuse_attached("samples")
-        return files.read_samples(self._lab.host, self._attempts(), step, kind)
+        return files.read_samples(self.host, self._attempts(), step, kind)
 
     def findings(self, step: int | None = None) -> list[Finding]:
         """Return what is wrong with the run: what is active first, then by severity and age.
@@ -334,7 +408,42 @@ class Run:
             There is no such checkpoint, or it holds no weights in this form.
         """
         self._refuse_attached("model_path")
-        return files.model_path(self._lab.host, self.layout, step)
+        return files.model_path(self.host, self.layout, step)
+
+    def fetch_model(
+        self, step: int | None = None, to: str | os.PathLike[str] | None = None, progress: Progress | None = None
+    ) -> Path:
+        """Bring a checkpoint's model in Hugging Face form to this machine, and return its folder here.
+
+        Only what is not here yet is fetched; it is complete and as it is there, or not there at all.
+
+        Parameters
+        ----------
+        step
+            Which checkpoint; the last one if None.
+        to
+            The folder to make; by default one of the lab's. For a run of this machine it is the run's own.
+        progress
+            Called with what is fetched, how many bytes are here, and how many there are.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such checkpoint, or it holds no weights in this form.
+        TransportError
+            The host was not reached, or there is no room here.
+        """
+        from verl_lab.lab.fetching import fetch_model
+
+        return self._fetch(fetch_model, step, to, progress)
+
+    def fetch_checkpoint(
+        self, step: int | None = None, to: str | os.PathLike[str] | None = None, progress: Progress | None = None
+    ) -> Path:
+        """Bring a checkpoint that training can go on from to this machine; otherwise as ``fetch_model``."""
+        from verl_lab.lab.fetching import fetch_checkpoint
+
+        return self._fetch(fetch_checkpoint, step, to, progress)
 
     def stop(self, *, now: bool = False) -> Run:
         """Ask the run to end: it saves a checkpoint after its present step, then stops.
@@ -347,8 +456,8 @@ class Run:
             The run is over, or is an attached log.
         """
         self._refuse_attached("stop")
-        self._lab.launcher.stop(self.folder, now=now)
-        return self
+        self.launcher.stop(self.folder, now=now)
+        return self._changed()
 
     def resume(self) -> Run:
         """Go on from the last checkpoint, as a new attempt of the same run.
@@ -358,10 +467,12 @@ class Run:
         InvalidInputError
             The run is live, has reached its last step, is an attached log, or its data are gone or changed.
         """
+        from verl_lab.lab.launching import go_on
+
         self._refuse_attached("resume")
-        self._lab.go_on(self.folder)
+        go_on(self._lab, self)
         self.follow()
-        return self
+        return self._changed()
 
     def watch(self, metrics: Sequence[str] = ()) -> Panel:
         """Show the live panel in the present cell.
@@ -399,10 +510,21 @@ class Run:
         return show_panel(self._lab, source, metrics, self.metric_names() if metrics else [], player)
 
     def _attempts(self) -> list[AttemptLayout[Path]]:
-        return files.attempts(self._lab.host, self.layout)
+        return files.attempts(self.host, self.layout)
 
     def _attempt(self) -> AttemptLayout[Path]:
         return (self._attempts() or [self.layout.attempt(1)])[-1]
+
+    def _changed(self) -> Run:
+        """See at once what was done to a run elsewhere; the word of its host comes a moment later."""
+        return self if self.host_name == LOCAL else self.sync()
+
+    def _fetch(
+        self, fetch: Callable[..., Path], step: int | None, to: str | os.PathLike[str] | None, progress: Progress | None
+    ) -> Path:
+        self._refuse_attached("fetch")
+        python = None if self.host_name == LOCAL else self._lab.hosts.entry(self.host_name).python
+        return fetch(self, step, to, home=self._lab.settings.home, python=python, progress=progress)
 
     def _refuse_attached(self, what: str) -> None:
         if self.is_attached:

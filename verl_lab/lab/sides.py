@@ -124,11 +124,11 @@ def sides(lab: Lab, things: list[Thing]) -> tuple[list[Side], View]:
     found = [one for one in found if not isinstance(one, DatasetVersion)]
     as_recipes = any(isinstance(one, Recipe) for one in found) and not any(isinstance(one, Path) for one in found)
     if as_recipes:
-        return [_recipe_side(lab, one) for one in found if not isinstance(one, Path)], "recipe"
-    return [_configuration_side(lab, one) for one in found], "configuration"
+        return [_recipe_side(one) for one in found if not isinstance(one, Path)], "recipe"
+    return [_configuration_side(one) for one in found], "configuration"
 
 
-def recipe_of(lab: Lab, run: Run) -> tuple[Recipe, list[str]]:
+def recipe_of(run: Run) -> tuple[Recipe, list[str]]:
     """Return the recipe that a run was launched with, and its overrides.
 
     Raises
@@ -138,10 +138,10 @@ def recipe_of(lab: Lab, run: Run) -> tuple[Recipe, list[str]]:
     """
     if run.is_attached:
         raise InvalidInputError(f"{run.id} is a log that something else writes.", "It has no recipe.")
-    record = lab.launcher.read_record(run.folder)
+    record = run.launcher.read_record(run.folder)
     raw: dict[str, Any] = record.get("recipe") or {}
     try:
-        recipe = Recipe.model_validate(_with_address(lab, run, raw))
+        recipe = Recipe.model_validate(_with_address(run, raw))
     except ValueError as error:
         raise InvalidInputError(
             f"run: the recipe of {run.id} cannot be read by this version of verl-lab.", str(error)[:300]
@@ -149,13 +149,13 @@ def recipe_of(lab: Lab, run: Run) -> tuple[Recipe, list[str]]:
     return recipe, [str(one) for one in record.get("overrides") or ()]
 
 
-def _with_address(lab: Lab, run: Run, raw: Mapping[str, Any]) -> dict[str, Any]:
+def _with_address(run: Run, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Put back the address of a webhook, which the launch record does not show."""
     alerts: Mapping[str, Any] = raw.get("alerts") or {}
     if not alerts.get("webhook"):
         return dict(raw)
     path = str(run.layout.checks)
-    kept: dict[str, Any] = json.loads(lab.host.read(path)) if lab.host.stat(path) else {}
+    kept: dict[str, Any] = json.loads(run.host.read(path)) if run.host.stat(path) else {}
     return {**raw, "alerts": {**alerts, "webhook": (kept.get("alerts") or {}).get("webhook")}}
 
 
@@ -175,8 +175,8 @@ def _of_path(lab: Lab, path: Path) -> Found:
     return path
 
 
-def _recipe_side(lab: Lab, one: Run | Recipe) -> Side:
-    recipe, overrides = recipe_of(lab, one) if isinstance(one, Run) else (one, [])
+def _recipe_side(one: Run | Recipe) -> Side:
+    recipe, overrides = recipe_of(one) if isinstance(one, Run) else (one, [])
     raw = recipe.model_dump(mode="json", exclude={"parameters"}, exclude_none=True)
     values = {key: value for key, value in flat(raw).items() if value != {}} | dict(flatten(recipe.parameters))
     for text in overrides:
@@ -195,7 +195,7 @@ def _dataset_side(one: DatasetVersion) -> Side:
     return Side(f"data set {one.name} ({one.hash[:HASH_SHOWN]})", values)
 
 
-def _configuration_side(lab: Lab, one: Run | Recipe | Path) -> Side:
+def _configuration_side(one: Run | Recipe | Path) -> Side:
     if isinstance(one, Path):
         return Side(str(one), flat(_read(one)))
     if isinstance(one, Recipe):
@@ -207,16 +207,16 @@ def _configuration_side(lab: Lab, one: Run | Recipe | Path) -> Side:
         raise InvalidInputError(
             f"{one.id} is a log that something else writes.", "Its configuration is not known; give its file instead."
         )
-    record = lab.launcher.read_record(one.folder)
+    record = one.launcher.read_record(one.folder)
     launch: Mapping[str, Any] = record.get("launch") or {}
     versions: Mapping[str, Any] = record.get("versions") or {}
     given = frozenset(_key_of(text) for text in launch.get("argv") or () if "=" in text)
     return Side(
         f"run {one.id} ({one.name})",
-        flat(parse_mapping(lab.host.read(str(one.layout.config)).decode(), str(one.layout.config))),
+        flat(parse_mapping(one.host.read(str(one.layout.config)).decode(), str(one.layout.config))),
         given,
         versions.get("verl"),
-        recipe_of(lab, one)[0].trainer,
+        recipe_of(one)[0].trainer,
         _contents(record),
     )
 

@@ -6,6 +6,11 @@ import html
 from dataclasses import dataclass
 
 
+def plain(text: str) -> str:
+    """Spell out what would move the cursor or colour a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of text under headings; ``note`` stands below them."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from verl_lab.diagnostics.samples import group_of
 from verl_lab.domain.run import RunState
+from verl_lab.domain.wire import SYSTEM
 from verl_lab.errors import NotFoundError
 from verl_lab.lab import files
 from verl_lab.widgets.source import PanelHeader, Sample, SampleGroup, SampleSheet
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from verl_lab.widgets.source import Curves
 
     Points = tuple[NDArray[np.int64], NDArray[np.float64]]
+    Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 _PACE_STEPS = 20
 _ATTEMPT = "attempt "
@@ -43,8 +45,8 @@ class RunCurves:
         self._id = run_id
 
     def metric_names(self) -> list[str]:
-        """Return the names of all metrics there are now."""
-        return self._metrics.names(self._id)
+        """Return the names of all metrics there are now, and of what was measured of the host."""
+        return self._metrics.names(self._id) + self._metrics.system_names(self._id)
 
     def series(self, name: str) -> Points:
         """Return one metric; empty if it is not logged yet."""
@@ -52,14 +54,23 @@ class RunCurves:
 
     def pulse(self) -> Points:
         """Return the steps that were logged and their times in seconds, NaN where the log has none."""
-        names = self.metric_names()
+        names = self._metrics.names(self._id)
         found = [name for name in _EVERY_STEP if name in names][:1] or names[:1]
         found += [name for name in names if name.startswith(_VALIDATION)][:1]
         read = [self._metrics.series(self._id, name) for name in found]
         if not read:
             return np.empty(0, np.int64), np.empty(0)
+        if len(read) == 1:
+            return read[0].steps, read[0].times
         steps, places = np.unique(np.concatenate([one.steps for one in read]), return_index=True)
         return steps, np.concatenate([one.times for one in read])[places]
+
+    def moments(self, name: str) -> Moments | None:
+        """Return when each sample of the host was taken, and its value; None for a metric that has steps."""
+        if not name.startswith(SYSTEM):
+            return None
+        found = self._metrics.samples(self._id, name)
+        return found.times, found.values
 
     def clock(self) -> Points:
         """Return the steps whose time is known, and their times."""
@@ -77,17 +88,24 @@ class AttemptCurves:
         self._attempt = attempt
 
     def metric_names(self) -> list[str]:
-        """Return the names of the run's metrics."""
-        return self._metrics.names(self._id)
+        """Return the names of the run's metrics, and of what was measured of the host."""
+        return self._metrics.names(self._id) + self._metrics.system_names(self._id)
 
     def series(self, name: str) -> Points:
         """Return one metric of this attempt."""
         found = self._metrics.of_attempt(self._id, name, self._attempt)
         return found.steps, found.values
 
+    def moments(self, name: str) -> Moments | None:
+        """Return when each sample of the host was taken in this attempt, and its value; None for other metrics."""
+        if not name.startswith(SYSTEM):
+            return None
+        found = self._metrics.samples(self._id, name, self._attempt)
+        return found.times, found.values
+
     def clock(self) -> Points:
         """Return the steps whose time is known, and their times."""
-        names = self.metric_names()
+        names = self._metrics.names(self._id)
         name = next((name for name in _EVERY_STEP if name in names), names[0] if names else "")
         found = self._metrics.of_attempt(self._id, name, self._attempt)
         known = np.isfinite(found.times)
@@ -101,13 +119,12 @@ class RunView(RunCurves):
         super().__init__(lab, run.id)
         self._lab = lab
         self._run = run
-        self._notice: str | None = None
         self._beside: dict[str, Curves] = {}
         row = run.row
         self._name = row.name
         self._recipe = row.recipe
         self._host = row.host
-        run.sync()
+        self._notice: str | None = run.catch_up()
 
     def header(self) -> PanelHeader:
         """Return what the run is and where it stands now."""
@@ -157,8 +174,8 @@ class RunView(RunCurves):
         """Return the samples verl dumped at one step, those of one prompt together."""
         if self._run.is_attached:
             raise NotFoundError("This is a log that something else writes.", "Samples are found for runs started here.")
-        attempts = files.attempts(self._lab.host, self._run.layout)
-        steps = {name: list(files.sample_files(self._lab.host, attempts, name)) for name in ("validation", "rollout")}
+        attempts = files.attempts(self._run.host, self._run.layout)
+        steps = {name: list(files.sample_files(self._run.host, attempts, name)) for name in ("validation", "rollout")}
         rows = self._run.samples(step, kind)
         wanted = max(steps[kind]) if step is None else step
         return SampleSheet(kind, wanted, steps, _grouped(rows))
@@ -175,7 +192,7 @@ class RunView(RunCurves):
         """Return this run's attempts, if there are several, and all other runs, newest first."""
         found: dict[str, str] = {}
         if not self._run.is_attached:
-            attempts = files.attempts(self._lab.host, self._run.layout)
+            attempts = files.attempts(self._run.host, self._run.layout)
             if len(attempts) > 1:
                 found = {f"{_ATTEMPT}{a.folder.name}": f"attempt {a.folder.name} of this run" for a in attempts}
         rows = [row for row in self._lab.store.runs.list() if row.id != self._run.id]
@@ -188,7 +205,9 @@ class RunView(RunCurves):
                 number = int(other_id.removeprefix(_ATTEMPT))
                 self._beside[other_id] = AttemptCurves(self._lab, self._run.id, number)
             else:
-                self._beside[other_id] = RunCurves(self._lab, self._lab.run(other_id).sync().id)
+                other = self._lab.run(other_id)
+                other.catch_up()
+                self._beside[other_id] = RunCurves(self._lab, other.id)
         return self._beside[other_id]
 
     def sync(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
 import sys
@@ -14,11 +15,12 @@ from verl_lab.domain.run import RunState, Status, check_run_id
 from verl_lab.domain.wire import FORMAT_VERSION, AttemptLayout, RunLayout
 from verl_lab.errors import FormatError, InvalidInputError, LaunchError, NotFoundError, TransportError
 from verl_lab.launch import supervisor
+from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from verl_lab.transport.base import Host
+    from verl_lab.transport.base import Finished, Host
 
 _PATIENCE_S = 60.0
 _LOG_TAIL_BYTES = 2000
@@ -69,15 +71,32 @@ class Launcher:
     host
         Where to train.
     runs_root
-        The folder of the runs' folders, on that host.
+        The folder of the runs' folders, on that host; or what gives it, asked when it is needed.
     python
-        Interpreter for the supervisor, on that host.
+        Interpreter for the supervisor, on that host; it needs nothing but the standard library.
+    is_far
+        Whether this machine's own files are not there, so that the supervisor has to be sent: it lies beside the runs'
+        folder, in ``tools``.
+    records
+        A folder of this machine for copies of launch records, so that what a run is can be told while its host is away;
+        None where the host is this machine.
     """
 
-    def __init__(self, host: Host, runs_root: str, *, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        host: Host,
+        runs_root: str | Callable[[], str],
+        *,
+        python: str = sys.executable,
+        is_far: bool = False,
+        records: Path | None = None,
+    ) -> None:
         self._host = host
-        self._runs_root = runs_root
-        self._command = (python, "-I", "-S", str(Path(supervisor.__file__).absolute()))
+        self._runs_root_of = runs_root
+        self._python = python
+        self._is_far = is_far
+        self._records = records
+        self._program: str | None = None
 
     def create(self, spec: LaunchSpec) -> str:
         """Write the run's folder and return its path; a run that exists is left as it is.
@@ -136,7 +155,7 @@ class Launcher:
                 raise FormatError(f"The status of {layout.folder} cannot be read: {error}") from error
             except OSError as error:
                 raise TransportError(f"The status of {layout.folder} cannot be read: {error.strerror}.") from error
-        done = self._host.run([*self._command, "status", str(layout.folder)], timeout_s=_PATIENCE_S)
+        done = self._supervisor("status", str(layout.folder))
         if done.exit_code:
             raise LaunchError(f"The state of {layout.folder.name} cannot be told.", _text(done.stderr))
         return _decode(done.stdout, layout)
@@ -203,14 +222,33 @@ class Launcher:
         FormatError
             The file is no launch record of a version known here.
         """
-        layout = self._existing(run)
-        record = _object(self._host.read(str(layout.record)), layout.record)
+        layout = self._layout(run)
+        record = _object(self._record(layout), layout.record)
         if not isinstance(record.get("version"), int) or record["version"] > FORMAT_VERSION:
             raise FormatError(
                 f"{layout.record}: version: {record.get('version')!r} is not known here.",
                 f"This verl-lab reads up to {FORMAT_VERSION}.",
             )
         return record
+
+    def _record(self, layout: RunLayout[PurePosixPath]) -> bytes:
+        """Return what ``run.json`` holds: it never changes, so that a copy says the same."""
+        copy = None if self._records is None else self._records / f"{layout.folder.name}.json"
+        if copy is not None and copy.exists():
+            return copy.read_bytes()
+        content = self._host.read(str(self._existing(str(layout.folder)).record))
+        if copy is not None:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            LocalHost().write_atomic(str(copy), content)
+        return content
+
+    @property
+    def _runs_root(self) -> str:
+        return self._runs_root_of if isinstance(self._runs_root_of, str) else self._runs_root_of()
+
+    @property
+    def _tools(self) -> str:
+        return str(PurePosixPath(self._runs_root).parent / "tools")
 
     def _layout(self, run: str) -> RunLayout[PurePosixPath]:
         if posixpath.isabs(run):
@@ -226,12 +264,27 @@ class Launcher:
         return layout
 
     def _begin(self, layout: RunLayout[PurePosixPath], attempt: int) -> Status:
-        command = [*self._command, "start", str(layout.folder), "--attempt", str(attempt)]
-        done = self._host.run(command, timeout_s=_PATIENCE_S)
+        done = self._supervisor("start", str(layout.folder), "--attempt", str(attempt))
         if done.exit_code:
             log = f"The supervisor's log is {layout.folder / 'supervisor.log'}."
             raise LaunchError(f"{layout.folder.name} could not be started: {_text(done.stderr)}", log)
         return _decode(done.stdout, layout)
+
+    def _supervisor(self, *words: str) -> Finished:
+        """Run the supervisor's program on the host; where it has to be sent there, it is named by its content."""
+        if self._program is None:
+            own = Path(supervisor.__file__).absolute()
+            self._program = _sent(self._host, self._tools, own) if self._is_far else str(own)
+        return self._host.run([self._python, "-I", "-S", self._program, *words], timeout_s=_PATIENCE_S)
+
+
+def _sent(host: Host, tools: str, own: Path) -> str:
+    content = own.read_bytes()
+    folder = PurePosixPath(tools) / hashlib.sha256(content).hexdigest()[:16]
+    if host.stat(str(folder / own.name)) is None:
+        host.make_folder(str(folder))
+        host.write_new(str(folder / own.name), content)
+    return str(folder / own.name)
 
 
 def read_status(host: Host, folder: str) -> Status:

@@ -19,6 +19,8 @@ Notes
   lock sees that the attempt has begun.
 - The supervisor is a child subreaper: whatever training starts, however detached, stays below it
   in the tree of processes, and can be ended without guessing.
+- What measures the host beside training (``sampler.py``) is a program of its own, run by the Python that
+  trains. The kernel ends it with the supervisor, and the supervisor with the attempt.
 """
 
 from __future__ import annotations
@@ -45,13 +47,17 @@ HEARTBEAT_S = 1.0
 TICK_S = 0.2
 GRACE_S = 600.0
 LOCK_PATIENCE_S = 30.0
+SAMPLER_AFTER_S = 1.0  # an attempt that ends at once needs none
+SAMPLE_VARIABLE = "VERL_LAB_SAMPLE_S"  # seconds between two samples; 0 takes none
 # verl's driver needs three to four seconds to end after either of the first two.
 ESCALATION = ((signal.SIGINT, 10.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
 PREPARING = (None, "loading verl", "starting ray", "loading model")
 OVER = ("completed", "failed", "stopped", "lost")
 
 _LISTENED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_LOWEST_PRIORITY = 19
 _LOG_TAIL_BYTES = 1 << 16
 _REASON_LONGEST = 500
 _ERROR_LINE = re.compile(r"(?:\([^)]*\)\s*)?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)(?:\(\w+\))?(?::.*)?)")
@@ -100,13 +106,17 @@ def processes() -> list[Process]:
     return [process for process in found if process is not None]
 
 
-def members(attempt: Path) -> list[Process]:
-    """Return the processes of an attempt: below this one, or marked by their environment, or below those."""
+def members(attempt: Path, root: int | None = None) -> list[Process]:
+    """Return the processes of an attempt: below its supervisor, or marked by their environment, or below those.
+
+    Neither the supervisor, which is this process unless ``root`` is its pid, nor this process is among them.
+    """
     everyone = processes()
-    ours = {os.getpid(), *(p.pid for p in everyone if _is_marked(p.pid, attempt))}
+    left_out = {os.getpid(), root or os.getpid()}
+    ours = {root or os.getpid(), *(p.pid for p in everyone if _is_marked(p.pid, attempt))}
     while below := {p.pid for p in everyone if p.parent in ours} - ours:
         ours |= below
-    return [p for p in everyone if p.pid in ours and p.pid != os.getpid() and not p.is_zombie]
+    return [p for p in everyone if p.pid in ours - left_out and not p.is_zombie]
 
 
 def send(process: Process, number: int) -> None:
@@ -197,18 +207,10 @@ def take_over(run: Path, number: int) -> Supervision | None:
 
 def begin(run: Path, number: int) -> Record:
     """Start training in a session of its own and return its first status."""
-    argv, variables, cwd = _launch_record(run)
+    argv, added, cwd = _command(run, number)
     folder = run / "attempts" / str(number)
     folder.mkdir(parents=True, exist_ok=True)
     scratch = _make_scratch(folder)
-    tokens = {"@attempt@": str(folder), "@run@": str(run), "@scratch@": str(scratch)}
-
-    def filled(text: str) -> str:
-        return re.sub("@attempt@|@run@|@scratch@", lambda found: tokens[found[0]], text)
-
-    argv = [filled(argument) for argument in argv]
-    added = {name: filled(value) for name, value in variables.items()}
-    added |= {"VERL_LAB_ATTEMPT_DIR": str(folder), "VERL_LAB_RUN_ID": run.name, "VERL_LAB_ATTEMPT": str(number)}
     command = shlex.join(["env", *(f"{name}={value}" for name, value in added.items()), *argv])
     _replace(folder / "command.txt", os.fsencode(f"cd {shlex.quote(cwd)} && {command}\n"))
 
@@ -232,7 +234,7 @@ def begin(run: Path, number: int) -> Record:
     os.close(done)
     if not (folder / "status.json").exists():
         shutil.rmtree(scratch, ignore_errors=True)
-        raise SystemExit(f"Training could not begin: {_log_reason(folder) or 'its process was killed'}")
+        raise SystemExit(f"Training could not begin: {_log_reason(folder / 'train.log') or 'its process was killed'}")
     return cast("Record", _read(folder / "status.json"))
 
 
@@ -246,13 +248,39 @@ def _become(argv: list[str], environment: dict[str, str], cwd: str, folder: Path
         me = look_up(os.getpid())
         status |= {"pid": os.getpid(), "process_start": me.start if me else None}
         _replace(folder / "status.json", _dump(status), durable=True)
-        for number in (*_LISTENED, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.chdir(cwd)
-        os.execvpe(argv[0], argv, environment)  # noqa: S606  an argv, never a shell
+        _execute(argv, environment, cwd)
     except (OSError, ValueError) as error:
         os.write(2, f"verl-lab could not start {argv[0]!r} in {cwd!r}: {error}\n".encode(errors="backslashreplace"))
+    finally:
+        os._exit(127)
+
+
+def _execute(argv: list[str], environment: dict[str, str], cwd: str) -> NoReturn:
+    """Become another program, with every signal as it is by default."""
+    for number in (*_LISTENED, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.chdir(cwd)
+    os.execvpe(argv[0], argv, environment)  # noqa: S606  an argv, never a shell
+
+
+def _fork_aside(argv: list[str], environment: dict[str, str], cwd: str, said: int) -> int:
+    """Start a program that must not get in training's way, nor outlive this process; return its pid.
+
+    What it prints as errors goes to the descriptor ``said``.
+    """
+    me = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.dup2(said, 2)
+        os.nice(_LOWEST_PRIORITY)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() == me:  # it may have died before it could take this one along
+            _execute(argv, environment, cwd)
+    except (OSError, ValueError, AttributeError) as error:
+        os.write(2, f"{argv[0]!r} cannot be started in {cwd!r}: {error}\n".encode(errors="backslashreplace"))
     finally:
         os._exit(127)
 
@@ -261,16 +289,20 @@ class Supervision:
     """One attempt under watch. Only this process writes its ``status.json`` from now on."""
 
     def __init__(self, run: Path, status: Record, *, is_parent: bool) -> None:
+        self.run = run
         self.folder = run / "attempts" / str(status["attempt"])
         self.status = status
         self.is_parent = is_parent
         self.exit_code: int | None = None
         self.critical: str | None = None  # the finding for which the trainer says that the run has failed
-        self.seq = sum(1 for event in _events(self.folder) if event.get("source") == "supervisor")
+        self.seq = sum(1 for event in read_events(self.folder) if event.get("source") == "supervisor")
         self.beat_at = 0.0
         self.deadline: float | None = None  # monotonic; None while nobody has asked to stop
         self.next_signal_at = 0.0
         self.signals_sent: list[str] = []
+        self.sampler: int | None = None
+        self.sampler_said = -1  # holds what it prints as errors
+        self.sampler_at = time.monotonic() + SAMPLER_AFTER_S  # when to start it; infinite once that was tried
         me = look_up(os.getpid())
         self.status |= {"supervisor_pid": os.getpid(), "supervisor_start": me.start if me else None}
 
@@ -278,6 +310,7 @@ class Supervision:
         """Watch until training has ended, then clear up and record the end."""
         while not self._has_ended():
             self._beat()
+            self._measure()
             self._obey()
             self._sleep(TICK_S)
         self.bury()
@@ -309,16 +342,49 @@ class Supervision:
                 return
 
     def _has_ended(self) -> bool:
-        if not self.is_parent:
-            return not _has_trainer(self.status)
         # The ended process is not waited for before all is cleared: that keeps its pid and group id its own.
-        while child := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            if child.si_pid == self.status["pid"]:
-                by_itself = child.si_code == os.CLD_EXITED
-                self.exit_code = child.si_status if by_itself else 128 + child.si_status
-                return True
-            os.waitpid(child.si_pid, 0)
-        return False
+        with contextlib.suppress(ChildProcessError):  # whoever adopted training may have no child at all
+            while child := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                exit_code = child.si_status if child.si_code == os.CLD_EXITED else 128 + child.si_status
+                if self.is_parent and child.si_pid == self.status["pid"]:
+                    self.exit_code = exit_code
+                    return True
+                os.waitpid(child.si_pid, 0)
+                if child.si_pid == self.sampler:
+                    self._note_sampler(exit_code)
+        return not self.is_parent and not _has_trainer(self.status)
+
+    def _measure(self) -> None:
+        """Start what measures the host, once: whatever becomes of it, training goes on."""
+        if time.monotonic() < self.sampler_at:
+            return
+        self.sampler_at = math.inf
+        try:
+            argv, added, cwd = _command(self.run, int(self.folder.name))
+            environment = {**os.environ, **added}
+            if environment.get(SAMPLE_VARIABLE) == "0":
+                return
+            python = _python_of(argv[0], environment, cwd)
+            argv = [python, "-m", "verl_lab.launch.sampler", str(self.folder), str(os.getpid())]
+            self.sampler_said = os.memfd_create("sampler")
+            self.sampler = _fork_aside(argv, environment, cwd, self.sampler_said)
+        except (
+            OSError,
+            SystemExit,
+            AttributeError,
+        ) as error:  # the last: an old Python, which cannot keep what is said
+            self._record("sampling_failed", {"reason": str(error)})
+
+    def _note_sampler(self, exit_code: int) -> None:
+        """Record that the sampler ended before the attempt did, unless that was asked for."""
+        self.sampler = None
+        start = max(0, os.fstat(self.sampler_said).st_size - _LOG_TAIL_BYTES)
+        said = _last_error(os.pread(self.sampler_said, _LOG_TAIL_BYTES, start))
+        os.close(self.sampler_said)
+        if not self.signals_sent:
+            killer = _signal_name(exit_code)
+            reason = f"It was ended by {killer}." if killer else said or "It ended by itself."
+            self._record("sampling_failed", {"reason": reason[:_REASON_LONGEST], "exit_code": exit_code})
 
     def _sleep(self, seconds: float) -> None:
         received = signal.sigtimedwait(_LISTENED, seconds)
@@ -410,17 +476,9 @@ class Supervision:
     def _record(self, kind: str, data: Record) -> bool:
         """Append an event; False if the file system refused."""
         line = _dump(_event(self.seq, kind, self.status["step"], data))
-        try:
-            with (self.folder / "events.jsonl").open("a+b", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                # A line that a full disk cut short must not swallow this one.
-                torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
-                line = b"\n" + line if torn else line
-                written = file.write(line)
-        except OSError:
-            return False
-        self.seq += 1
-        return written == len(line)
+        written = append(self.folder / "events.jsonl", line)
+        self.seq += written is not None
+        return bool(written)
 
     def _verdict(self) -> tuple[str, str | None]:
         """Say what the attempt came to, and why; what the trainer marked as failed is."""
@@ -434,7 +492,7 @@ class Supervision:
     def _outcome(self) -> tuple[str, str | None]:
         """Say how training ended, and why."""
         total, code = self.status["total"], self.exit_code
-        events = {str(event.get("kind")): event for event in _events(self.folder)}
+        events = {str(event.get("kind")): event for event in read_events(self.folder)}
         end = _data(events, "train_end").get("state")
         told = events.get("train_end", {}).get("step")
         step = max((at for at in (self.status["step"], told) if isinstance(at, int)), default=None)
@@ -466,7 +524,7 @@ class Supervision:
             said = f"Training ended early {where}."
         elif said is None and killer:
             said = f"Training was ended by {killer} {where}."
-        said = said or _log_reason(self.folder) or f"Training ended with exit code {code} {where}."
+        said = said or _log_reason(self.folder / "train.log") or f"Training ended with exit code {code} {where}."
         return str(said) if "plugin_loaded" in events else f"verl did not load the verl-lab plugin. {said}"
 
 
@@ -498,6 +556,31 @@ def _launch_record(run: Path) -> tuple[list[str], dict[str, str], str]:
     if not argv or not all(isinstance(text, str) for text in texts):
         raise SystemExit(f"{run / 'run.json'}: launch.argv, env and cwd must be text, and argv not empty.")
     return argv, variables, cwd
+
+
+def _command(run: Path, number: int) -> tuple[list[str], dict[str, str], str]:
+    """Return argv, added environment and working folder of an attempt, its folders filled in."""
+    argv, variables, cwd = _launch_record(run)
+    folder = run / "attempts" / str(number)
+    tokens = {"@attempt@": str(folder), "@run@": str(run), "@scratch@": str(_scratch(folder))}
+
+    def filled(text: str) -> str:
+        return re.sub("@attempt@|@run@|@scratch@", lambda found: tokens[found[0]], text)
+
+    added = {name: filled(value) for name, value in variables.items()}
+    added |= {"VERL_LAB_ATTEMPT_DIR": str(folder), "VERL_LAB_RUN_ID": run.name, "VERL_LAB_ATTEMPT": str(number)}
+    return [filled(argument) for argument in argv], added, cwd
+
+
+def _python_of(program: str, environment: dict[str, str], cwd: str) -> str:
+    """Return the Python that a command trains with: the program itself, or that of its virtual environment."""
+    found = str(Path(cwd, program)) if "/" in program else shutil.which(program, path=environment.get("PATH"))
+    if found is not None and re.fullmatch(r"python[0-9.]*", Path(found).name):
+        return found
+    beside = Path(found or program).parent / "python"
+    if found is None or not (beside.parent.parent / "pyvenv.cfg").is_file() or not beside.exists():
+        raise FileNotFoundError(f"{program!r} is no Python, and belongs to no virtual environment that has one.")
+    return str(beside)
 
 
 def _scratch(attempt: Path) -> Path:
@@ -551,21 +634,25 @@ def _signal_name(exit_code: int) -> str | None:
         return None
 
 
-def _log_reason(folder: Path) -> str | None:
+def _log_reason(log: Path) -> str | None:
     """Return the last error that training printed, else its last line."""
     try:
-        with (folder / "train.log").open("rb") as file:
+        with log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL_BYTES))
-            printed = _ANSI.sub("", file.read().decode(errors="replace"))
+            return _last_error(file.read())
     except OSError:
         return None
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+
+
+def _last_error(printed: bytes) -> str | None:
+    plain = _ANSI.sub("", printed.decode(errors="replace"))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     errors = [found[1] for line in lines if (found := _ERROR_LINE.fullmatch(line))]
     return (errors or lines or [None])[-1]
 
 
-def _events(folder: Path) -> list[Record]:
-    """Return the events that can be read; a torn or foreign line is passed over."""
+def read_events(folder: Path) -> list[Record]:
+    """Return an attempt's events that can be read; a torn or foreign line is passed over."""
     found: list[Record] = []
     with contextlib.suppress(OSError):
         for line in (folder / "events.jsonl").read_bytes().split(b"\n"):
@@ -574,6 +661,25 @@ def _events(folder: Path) -> list[Record]:
                 if isinstance(event, dict) and "kind" in event:
                     found.append(cast("Record", event))
     return found
+
+
+def append(path: Path, line: bytes, *, header: bytes = b"") -> bool | None:
+    """Append a line in one write, behind ``header`` where the file is empty.
+
+    Returns
+    -------
+    bool or None
+        Whether all of it was written; None if the file system refused.
+    """
+    try:
+        with path.open("a+b", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            # A line that a full disk cut short must not swallow this one.
+            torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+            line = (b"\n" if torn else b"" if size else header) + line
+            return file.write(line) == len(line)
+    except OSError:
+        return None
 
 
 def _data(events: dict[str, Record], kind: str) -> Record:

@@ -14,6 +14,7 @@ from IPython.core.completer import (
 
 from verl_lab.diagnostics import RULES
 from verl_lab.errors import VerlLabError
+from verl_lab.magics import hosts
 from verl_lab.recipes.schema import schema_of
 
 if TYPE_CHECKING:
@@ -25,11 +26,17 @@ if TYPE_CHECKING:
 _RUN_FIRST = ("verl_stop", "verl_resume", "verl_logs", "verl_watch", "verl_health", "verl_diagnose")
 _RUNS = ("verl_compare",)
 _RUNS_AND_RECIPES = ("verl_diff", "verl_lineage", "verl_recommend")
-_NAMED_FIRST: dict[str, Callable[[Lab], list[str]]] = {
-    "verl_train": lambda lab: lab.recipes.names(),
-    "verl_recipes": lambda lab: lab.recipes.names(),
-    "verl_recipe": lambda lab: lab.recipes.names(),
-    "verl_data": lambda lab: [name for version in lab.datasets.list() for name in version.names],
+_NAMED: dict[str, Callable[[Lab, list[str]], list[str] | None]] = {
+    "verl_train": lambda lab, before: None if before else lab.recipes.names(),
+    "verl_recipes": lambda lab, before: None if before else lab.recipes.names(),
+    "verl_recipe": lambda lab, before: None if before else lab.recipes.names(),
+    "verl_data": lambda lab, before: None if before else [n for one in lab.datasets.list() for n in one.names],
+    "verl_hosts": hosts.offered,
+    "verl_env": lambda lab, before: None if before else list(lab.hosts.names()),
+}
+_OF_OPTION: dict[str, Callable[[Lab], list[str]]] = {
+    "--from": lambda lab: [run.id for run in lab.runs()],
+    "--host": lambda lab: list(lab.hosts.names()),
 }
 _MOST = 200
 
@@ -74,10 +81,10 @@ class Completion:
             return None if "=" in word else self._keys(first, word)
         elif option == "--metrics" and first:
             offered = self._magics.lab.run(first).metric_names()
-        elif not before and magic in _NAMED_FIRST:
-            offered = _NAMED_FIRST[magic](self._magics.lab)
-        elif option == "--from":
-            offered = [run.id for run in self._magics.lab.runs()]
+        elif magic in _NAMED and option is None:
+            offered = _NAMED[magic](self._magics.lab, before)
+        elif option in _OF_OPTION:
+            offered = _OF_OPTION[option](self._magics.lab)
         elif magic in _RUNS_AND_RECIPES and option is None and "/" not in word:
             runs = [] if magic == "verl_recommend" else [run.id for run in self._magics.lab.runs()]
             offered = [*self._magics.lab.recipes.names(), *runs]

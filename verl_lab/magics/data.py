@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display  # pyright: ignore[reportUnknownVariableType]
 
-from verl_lab.lab.table import Table
+from verl_lab.lab.table import Table, plain
 from verl_lab.magics.line import MagicError, argument
 from verl_lab.magics.progress import Line
 
@@ -75,7 +75,7 @@ class Telling:
         if total < _TOLD_FROM_BYTES or (now - self._told < _TOLD_EVERY_S and done < total):
             return
         self._told = now
-        line = Line(f"{_plain(what)}: {_bytes(done)} of {_bytes(total)}")
+        line = Line(f"{plain(what)}: {_bytes(done)} of {_bytes(total)}")
         if self._handle is None:
             self._handle = display(line, display_id=True)
         else:
@@ -198,18 +198,13 @@ def _collected(found: Collected) -> Table:
 
 
 def _table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...], empty: str, note: str = "") -> Table:
-    plain = tuple(tuple(_plain(cell) for cell in row) for row in rows)
-    return Table(tuple(map(_plain, headings)), plain, empty, note)
+    printable = tuple(tuple(plain(cell) for cell in row) for row in rows)
+    return Table(tuple(map(plain, headings)), printable, empty, note)
 
 
 def _cell(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     return "" if value is None else text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]} …"
-
-
-def _plain(text: str) -> str:
-    """Spell out what would move the cursor or colour a terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _count(count: int | None) -> str:

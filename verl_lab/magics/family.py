@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
 
+from verl_lab.domain.host import LOCAL
 from verl_lab.lab import Lab
-from verl_lab.magics import recipe_lines
+from verl_lab.magics import environment, hosts, recipe_lines
 from verl_lab.magics.data import ARGUMENTS, Tables, Telling, show_data
 from verl_lab.magics.line import MagicError, argument, arguments, thresholds_of
 from verl_lab.magics.matrix import train_all, values_of
@@ -74,6 +75,7 @@ class VerlMagics(Magics):
         argument("--matrix", nargs="+", action="extend", default=[], metavar="KEY=A,B", help="a run for each value"),
         argument("--preset", choices=tuple(PRESETS), help="switch on all that the diagnosis can use"),
         argument("--name", help="what to call the run; default: the recipe's name"),
+        argument("--host", default=LOCAL, help="train on this host; %%verl_hosts shows them; default: this machine"),
         argument("--dry-run", action="store_true", help="check everything, show the command, start nothing"),
         _WAIT,
     )
@@ -88,6 +90,7 @@ class VerlMagics(Magics):
             args.recipe,
             overrides,
             name=args.name,
+            host=args.host,
             dry_run=args.dry_run,
             parent=args.parent,
             from_step=args.from_step,
@@ -282,15 +285,25 @@ class VerlMagics(Magics):
 
     @line_magic
     @arguments(
+        "verl_hosts",
+        "Show the hosts that runs can train on: what each has and does now, and where there is room. Or add, test and\n"
+        "change those that are reached over SSH.",
+        *hosts.ARGUMENTS,
+    )
+    def verl_hosts(self, args: argparse.Namespace) -> object:
+        """Show and change hosts."""
+        return hosts.hosts_line(self.lab, args)
+
+    @line_magic
+    @arguments(
         "verl_env",
-        "Check what is installed here against what this version of verl-lab was tested with.",
-        argument("--role", choices=("manager", "training", "cpu"), help="default: the one that is installed"),
+        "Check what is installed, here or on a host, against what this version of verl-lab was tested with; with\n"
+        "--setup, install it on the host.",
+        *environment.ARGUMENTS,
     )
     def verl_env(self, args: argparse.Namespace) -> Report:
-        """Check the environment."""
-        from verl_lab.environments.verify import verify
-
-        return verify(role=args.role)
+        """Check an environment, or set one up."""
+        return environment.show_environment(self.lab, args)
 
     @line_magic
     @arguments("verl_debug", "Show the traceback of the last error that a magic told in short.")
@@ -306,7 +319,7 @@ class VerlMagics(Magics):
         if args.recipe is None or args.parent is not None or args.from_step is not None:
             raise MagicError("--matrix needs a recipe, and cannot go with --from.")
         overrides = with_preset(args.preset, self.lab.recipes.get(args.recipe), overrides)
-        planned = self.lab.matrix(args.recipe, values_of(args.matrix), overrides, args.name)
+        planned = self.lab.matrix(args.recipe, values_of(args.matrix), overrides, args.name, args.host)
         return planned if args.dry_run else train_all(self.lab, args.recipe, planned)
 
     def _find_or_attach(self, named: str | None) -> Run:

@@ -48,7 +48,7 @@ def train_all(lab: Lab, recipe: str, planned: Sequence[PlannedRun]) -> list[Run]
     runs: list[Run] = []
     for k, plan in enumerate(planned):
         print(f"{k + 1} of {len(planned)}: {plan.name}")
-        run = lab.train(recipe, plan.overrides, name=plan.name)
+        run = lab.train(recipe, plan.overrides, name=plan.name, host=plan.host_name)
         runs.append(run)
         try:
             wait_with_progress(run)

@@ -9,8 +9,10 @@ from verl_lab.store.pieces import Series
 from verl_lab.store.quarantine import Quarantined
 from verl_lab.store.runs import RunRow
 from verl_lab.store.store import Store
+from verl_lab.store.system import IN_WORK
 
 __all__ = [
+    "IN_WORK",
     "BadLine",
     "Batch",
     "FilePosition",

@@ -118,6 +118,18 @@ class Metrics:
         """Return one metric with the time and the attempt of each point; empty where there is none."""
         return self._recall(run_id, name, start_step, end_step, with_times=True)
 
+    def whole(self, run_id: str) -> tuple[dict[str, Series], Series]:
+        """Return every metric of a run, and the longest once more with times and attempts, as of one moment.
+
+        It is for whoever goes through all of it once, and does not drive out of memory what is read again and again.
+        """
+        names = self.names(run_id)
+        with self._database.read() as connection:
+            run = self._runs.key(connection, run_id)
+            found = {name: self._read(connection, run, name, _FIRST, _LAST) for name in names}
+            longest = max(names, key=lambda name: len(found[name].steps), default="")
+            return found, self._read(connection, run, longest, _FIRST, _LAST, with_times=True)
+
     def of_attempt(self, run_id: str, name: str, attempt: int) -> Series:
         """Return one metric of one attempt, with the steps that a later attempt masks."""
         with self._database.read() as connection:

@@ -47,6 +47,9 @@ _NETWORK_FUSE = frozenset(
     )
 )
 
+NETWORK_TYPES = _NETWORK | {f"fuse.{kind}" for kind in _NETWORK_FUSE}
+"""What the kernel calls file systems that another machine serves, and whose times are that machine's."""
+
 
 def network_file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
     """Return the type of the network file system ``folder`` lies on; None if it lies on none.
@@ -73,5 +76,4 @@ def network_file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> st
         # A later mount on the same place hides the earlier one.
         if inside and len(point) >= longest:
             found, longest = parts[2], len(point)
-    base, _, kind = found.partition(".")
-    return found if base in _NETWORK or (base == "fuse" and kind in _NETWORK_FUSE) else None
+    return found if found in NETWORK_TYPES or found.partition(".")[0] in _NETWORK else None

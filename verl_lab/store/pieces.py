@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -33,6 +34,34 @@ class Piece:
     times: Callable[[], NDArray[np.float64]]
 
 
+class Room:
+    """Columns with free places at their end: a long series that grows by a point is not copied for it.
+
+    Series that share them share what they have in common; only the longest can grow.
+    """
+
+    def __init__(self, columns: Sequence[NDArray[Any]], places: int) -> None:
+        self._columns = [np.empty(places, column.dtype) for column in columns]
+        self._used = 0
+        self._growing = threading.Lock()
+        self.append(0, columns)
+
+    def append(self, size: int, more: Sequence[NDArray[Any]]) -> bool:
+        """Write behind the first ``size`` places; False if they are not free, or too few."""
+        end = size + len(more[0])
+        with self._growing:
+            if size != self._used or end > len(self._columns[0]):
+                return False
+            for column, values in zip(self._columns, more, strict=True):
+                column[size:end] = values
+            self._used = end
+        return True
+
+    def first(self, size: int) -> list[NDArray[Any]]:
+        """Return the first so many places of each column."""
+        return [column[:size] for column in self._columns]
+
+
 @dataclass(frozen=True)
 class Series:
     """One metric of a run. The arrays are read-only, because later readings may share them.
@@ -53,6 +82,7 @@ class Series:
     values: NDArray[np.float64]
     times: NDArray[np.float64]
     attempts: NDArray[np.int64]
+    room: Room | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for part in (self.steps, self.values, self.times, self.attempts):
@@ -83,14 +113,21 @@ class Series:
 
 def extended(series: Series, piece: Piece, *, with_times: bool) -> Series | None:
     """Return a series with newer records after it; None where their steps do not go on upwards."""
-    steps = np.concatenate([series.steps, piece.steps])
-    if not bool((np.diff(steps[len(series.steps) - 1 if len(series.steps) else 0 :]) > 0).all()):
+    if not bool((np.diff(piece.steps, prepend=series.steps[-1:]) > 0).all()):
         return None
-    values = np.concatenate([series.values, piece.values])
-    if not with_times:
-        return Series(steps, values, series.times, series.attempts)
-    times = np.concatenate([series.times, piece.times()])
-    return Series(steps, values, times, np.concatenate([series.attempts, np.full(len(piece.steps), piece.attempt)]))
+    old: list[NDArray[Any]] = [series.steps, series.values]
+    more: list[NDArray[Any]] = [piece.steps, piece.values]
+    if with_times:
+        old += [series.times, series.attempts]
+        more += [piece.times(), np.full(len(piece.steps), piece.attempt)]
+    size, room = len(series.steps), series.room
+    end = size + len(piece.steps)
+    if room is None or not room.append(size, more):
+        room = Room(old, end + end // 4)
+        room.append(size, more)
+    steps, values, *others = room.first(end)
+    times, attempts = others or (series.times, series.attempts)
+    return Series(steps, values, times, attempts, room)
 
 
 def of_blocks(attempt: int, rows: Sequence[Any]) -> Piece:

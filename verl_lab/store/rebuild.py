@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Positions = Mapping[tuple[int, str], FilePosition]
 
 SHADOW = "~"  # no run id begins so
+_BESIDE = "~~"
 
 _DESCRIPTION = ("name", "folder", "host", "kind", "algorithm", "recipe", "state", "total", "attempt", "created")
 _OF_A_RUN = [table for table in tables.metadata.sorted_tables if "run" in table.c]
@@ -36,7 +37,7 @@ def begin(database: Database, run_id: str) -> str:
         row = connection.execute(select(*(c[name] for name in _DESCRIPTION)).where(c.id == run_id)).one_or_none()
         if row is None:
             raise NotFoundError.of("run", run_id, connection.scalars(select(c.id)))
-        _remove(connection, SHADOW + run_id)
+        _remove_with_samples(connection, SHADOW + run_id)
         connection.execute(insert(tables.runs).values(id=SHADOW + run_id, **dict(zip(_DESCRIPTION, row, strict=True))))
     return SHADOW + run_id
 
@@ -48,8 +49,8 @@ def finish(database: Database, run_id: str, gone: Positions) -> Positions:
         shadow = connection.scalar(select(c.key).where(c.id == SHADOW + run_id))
         if shadow is None:
             raise NotFoundError.of("shadow of the run", run_id, ())
-        read = positions(connection, shadow)
-        stored = positions(connection, connection.scalar(select(c.key).where(c.id == run_id)))
+        read = _all_positions(connection, SHADOW + run_id)
+        stored = _all_positions(connection, run_id)
         # Who reads the run has stored what the shadow lacks, and will not look for it again.
         ahead = {
             file: position
@@ -57,8 +58,9 @@ def finish(database: Database, run_id: str, gone: Positions) -> Positions:
             if position != gone.get(file) and (file not in read or read[file].offset < position.offset)
         }
         if not ahead:
-            _remove(connection, run_id)
-            connection.execute(update(tables.runs).where(c.id == SHADOW + run_id).values(id=run_id))
+            _remove_with_samples(connection, run_id)
+            for id_, new in ((SHADOW + run_id, run_id), (beside(SHADOW + run_id), beside(run_id))):
+                connection.execute(update(tables.runs).where(c.id == id_).values(id=new))
     return ahead
 
 
@@ -71,7 +73,24 @@ def positions(connection: Connection, key: int | None) -> dict[tuple[int, str], 
 def drop(database: Database, run_id: str) -> None:
     """Remove the shadow of a run."""
     with database.write() as connection:
-        _remove(connection, SHADOW + run_id)
+        _remove_with_samples(connection, SHADOW + run_id)
+
+
+def beside(run_id: str) -> str:
+    """Return the id under which the samples of a run's host are kept, or of a shadow's; see ``system``."""
+    return _BESIDE + run_id
+
+
+def _all_positions(connection: Connection, run_id: str) -> dict[tuple[int, str], FilePosition]:
+    """Return how far the files of a run and of its host's samples were read: their names differ."""
+    c = tables.runs.c
+    keys = connection.scalars(select(c.key).where(c.id.in_((run_id, beside(run_id)))))
+    return {file: position for key in keys for file, position in positions(connection, key).items()}
+
+
+def _remove_with_samples(connection: Connection, run_id: str) -> None:
+    _remove(connection, run_id)
+    _remove(connection, beside(run_id))
 
 
 def _remove(connection: Connection, run_id: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from verl_lab.errors import NotFoundError
 from verl_lab.store import rebuild, tables
 from verl_lab.store.batch import FilePosition
 from verl_lab.store.commit import commit
@@ -14,11 +15,11 @@ from verl_lab.store.datasets import Datasets
 from verl_lab.store.engine import Database
 from verl_lab.store.events import Events
 from verl_lab.store.hosts import Hosts
-from verl_lab.store.metrics import Metrics
 from verl_lab.store.migrations import migrate
 from verl_lab.store.quarantine import Quarantine
-from verl_lab.store.runs import Runs
+from verl_lab.store.runs import RunRow, Runs
 from verl_lab.store.shapes import Shapes
+from verl_lab.store.system import SystemMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,7 @@ class Store:
         self._database = database
         self._shapes = Shapes()
         self.runs = Runs(database, self._shapes)
-        self.metrics = Metrics(database, self.runs, self._shapes)
+        self.metrics = SystemMetrics(database, self.runs, self._shapes)
         self.events = Events(database, self.runs)
         self.quarantine = Quarantine(database, self.runs)
         self.datasets = Datasets(database)
@@ -113,6 +114,22 @@ class Store:
             If the index has no such run.
         """
         return commit(self._database, self.runs, self.metrics, self._shapes, batch)
+
+    def system_of(self, run_id: str) -> str:
+        """Return the id under which the samples of a run's host are committed; it is listed nowhere.
+
+        Raises
+        ------
+        NotFoundError
+            If the index has no such run.
+        """
+        row = self.runs.get(run_id)
+        if row is None:
+            raise NotFoundError.of("run", run_id, self.runs.ids())
+        beside = rebuild.beside(run_id)
+        if self.runs.get(beside) is None:
+            self.runs.upsert(RunRow(beside, row.name, row.folder, row.host, kind="system", created=row.created))
+        return beside
 
     def begin_rebuild(self, run_id: str) -> str:
         """Make an empty shadow of a run, to be filled by ``commit`` under the id returned; it is listed nowhere.

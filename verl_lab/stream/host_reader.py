@@ -43,7 +43,6 @@ class HostReader:
     """
 
     def __init__(self, host: Host, feed: Feed, poll_s: float) -> None:
-        self._host = host
         self._feed = feed
         self._poll_s = poll_s
         self._runs: dict[str, _Followed] = {}
@@ -65,6 +64,12 @@ class HostReader:
         with self._changing:
             self._runs.pop(run_id, None)
         self._watcher.wake()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to read."""
+        with self._changing:
+            return not self._runs
 
     def close(self) -> None:
         """End the thread."""

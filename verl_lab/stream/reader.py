@@ -10,9 +10,11 @@ from verl_lab.stream.host_reader import HostReader
 from verl_lab.stream.run_reader import RunReader
 
 if TYPE_CHECKING:
+    from verl_lab.domain.run import Status
     from verl_lab.store import Store
     from verl_lab.stream.feed import Feed
     from verl_lab.stream.followed import FollowedRun
+    from verl_lab.transport.base import Host
 
 
 class Reader:
@@ -33,7 +35,7 @@ class Reader:
         self._poll_s = poll_s
         self._changing = threading.Lock()
         self._runs: dict[str, RunReader] = {}
-        self._hosts: dict[str, HostReader] = {}
+        self._hosts: dict[Host, HostReader] = {}
         self._is_closed = False
 
     def follow(self, run: FollowedRun) -> None:
@@ -54,17 +56,23 @@ class Reader:
                 raise NotFoundError.of("run", run.run_id, self._store.runs.ids())
             reader = RunReader(self._store, self._feed, run)
             self._runs[run.run_id] = reader
-            host = self._hosts.get(run.host.name)
+            host = self._hosts.get(run.host)
             if host is None:
-                host = self._hosts[run.host.name] = HostReader(run.host, self._feed, self._poll_s)
+                host = self._hosts[run.host] = HostReader(run.host, self._feed, self._poll_s)
+            host.add(reader)
         if present is not None:
-            self._drop(present)
-        host.add(reader)
+            self._drop(present, replaced_by=reader)
 
     def is_following(self, run_id: str) -> bool:
         """Say whether a run is read already."""
         with self._changing:
             return run_id in self._runs
+
+    def status(self, run_id: str) -> tuple[Status, float] | None:
+        """Return the status of a followed run that was read last, and how many seconds ago; None if there is none."""
+        with self._changing:
+            reader = self._runs.get(run_id)
+        return None if reader is None else reader.status
 
     def unfollow(self, run_id: str) -> None:
         """Read a run no more; a read that is under way ends first."""
@@ -103,8 +111,15 @@ class Reader:
         for run in runs:
             run.close()
 
-    def _drop(self, reader: RunReader) -> None:
-        host = self._hosts.get(reader.followed.host.name)
-        if host is not None:
-            host.remove(reader.followed.run_id)
+    def _drop(self, reader: RunReader, replaced_by: RunReader | None = None) -> None:
+        """Read no more with a reader; a thread that has no runs left ends."""
+        done: HostReader | None = None
+        with self._changing:
+            host = self._hosts.get(reader.followed.host)
+            if host is not None and (replaced_by is None or replaced_by.followed.host is not reader.followed.host):
+                host.remove(reader.followed.run_id)
+                if host.is_idle:
+                    done = self._hosts.pop(reader.followed.host)
+        if done is not None:
+            done.close()
         reader.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -50,6 +51,7 @@ class RunReader:
         self._newest = 0
         self._status_seen: FileStat | None = None
         self._status: Status | None = None
+        self._status_at = 0.0
         self._status_stored: Status | None = None
 
     @property
@@ -69,7 +71,7 @@ class RunReader:
         attempt = self._layout.attempt(self._newest)
         return (
             path in self.folders
-            or path in map(str, (attempt.metrics, attempt.events, attempt.status))
+            or path in map(str, (attempt.metrics, attempt.events, attempt.status, attempt.system))
             or (PurePosixPath(path).parent == self._layout.attempts)
         )
 
@@ -77,6 +79,12 @@ class RunReader:
     def is_over(self) -> bool:
         """Whether the run says that nothing more comes unless it is resumed."""
         return self._status is not None and self._status.state.is_over
+
+    @property
+    def status(self) -> tuple[Status, float] | None:
+        """The newest status read, and how many seconds ago it came; None before the first."""
+        status = self._status
+        return None if status is None else (status, time.monotonic() - self._status_at)
 
     def read(self, *, thoroughly: bool) -> None:
         """Read everything there is now into the index, and publish it.
@@ -150,8 +158,31 @@ class RunReader:
             for path, format_ in ((attempt.events, ours.EVENTS), (attempt.metrics, ours.METRICS)):
                 source = Source(self.followed.run_id, number, path.name, str(path))
                 self._reader_of(source, lambda _, format_=format_: format_).read(thoroughly=thoroughly)
+            self._read_samples(number, attempt.system, thoroughly=thoroughly)
         if status is not None:
             self._take_status(status)
+
+    def _read_samples(self, attempt: int, path: PurePosixPath, *, thoroughly: bool) -> None:
+        """Read what the host was measured to do, where it was: it is kept apart from what the trainer logged."""
+        reader = self._files.get(str(path))
+        if reader is None:
+            if self.followed.host.stat(str(path)) is None:
+                return
+            source = Source(self._store.system_of(self.followed.run_id), attempt, path.name, str(path))
+            reader = self._files[source.path] = FileReader(
+                self._store,
+                self.followed.host,
+                source,
+                position=self._store.position(source.run_id, attempt, source.file),
+                recognise=lambda _: ours.SYSTEM,
+                deliver=self._tell_of_samples,
+            )
+        reader.read(thoroughly=thoroughly)
+
+    def _tell_of_samples(self, attempt: int, parsed: Parsed) -> None:
+        # Whoever hears of it looks it up: as records, they would pass for steps of the training.
+        if parsed.records:
+            self._feed.publish(RunUpdate(self.followed.run_id, attempt))
 
     def _reader_of(self, source: Source, recognise: Callable[[bytes], LogFormat | None]) -> FileReader:
         reader = self._files.get(source.path)
@@ -188,7 +219,7 @@ class RunReader:
         if self._is_worth_storing(status):
             self._store.runs.set_status(status)
             self._status_stored = status
-        self._status = status
+        self._status, self._status_at = status, time.monotonic()
         self._feed.publish(RunUpdate(self.followed.run_id, status.attempt, status=status))
 
     def _is_worth_storing(self, status: Status) -> bool:

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    Progress = Callable[[int, int], None]
+    """Called with the bytes that are there, and the bytes in all."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,25 @@ class Host(Protocol):
         """Make a folder and those above it; one that exists is fine."""
         ...
 
+    def put(self, local: Path, remote: str, *, progress: Progress | None = None) -> str:
+        """Bring a file of this machine there; return its SHA-256.
+
+        It is in place only when complete and as it was here. Nothing above it is made.
+        """
+        ...
+
+    def get(self, remote: str, local: Path, *, progress: Progress | None = None) -> str:
+        """Bring a file from there to this machine; otherwise as ``put``."""
+        ...
+
+    def sha256(self, path: str, *, timeout_s: float = 3600) -> str:
+        """Return the SHA-256 of a whole file, in hex, computed there."""
+        ...
+
     def watcher(self) -> Watcher:
         """Return a new watcher of this host's folders."""
+        ...
+
+    def close(self) -> None:
+        """End what is held for this host, such as a connection."""
         ...

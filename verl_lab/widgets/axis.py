@@ -42,7 +42,9 @@ class Axis:
     def __init__(self, lines: Sequence[Line], selection: Selection) -> None:
         self.kind = selection.axis
         self.span = selection.span
-        self._clocks = [_elapsed(line.curves) for line in lines] if self.kind == "time" else []
+        clocks = [_clock(line.curves) for line in lines] if self.kind == "time" else []
+        self._begins = [float(times[0]) if times.size else 0.0 for _, times in clocks]
+        self._clocks = [(steps, times - begin) for (steps, times), begin in zip(clocks, self._begins, strict=True)]
 
     def has(self, line: int) -> bool:
         """Whether a line can be drawn: on a time axis its log must say when its steps were."""
@@ -53,6 +55,17 @@ class Axis:
         if self.kind == "step":
             return steps
         return np.interp(steps, *self._clocks[line])
+
+    def moments(
+        self, line: int, times: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return where moments lie on a time axis, and their values; those before the line's first record fall away.
+
+        The axis begins there, and loading a model may take longer than all that a curve has to show.
+        """
+        places = np.maximum.accumulate(times) - self._begins[line]
+        first = int(np.searchsorted(places, 0.0))
+        return places[first:], values[first:]
 
     def cut(self, places: Places, values: NDArray[np.float64]) -> tuple[Places, NDArray[np.float64], int]:
         """Return the part that is shown, with a point beyond either end so that the line goes on to the edge.
@@ -75,12 +88,8 @@ def unit_of(kind: str, extent: tuple[float, float]) -> tuple[float, str]:
     return next((scale, suffix) for least, scale, suffix in reversed(_UNITS) if width >= least)
 
 
-def _elapsed(curves: Curves) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _clock(curves: Curves) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     steps, times = curves.clock()
     known = np.isfinite(times)
-    steps, times = steps[known], times[known]
-    if not times.size:
-        return steps, times
     # A clock that was set back must not turn the line round.
-    times = np.maximum.accumulate(times)
-    return steps, times - times[0]
+    return steps[known], np.maximum.accumulate(times[known])

@@ -129,11 +129,17 @@ def _plot(chart: Chart, lines: Sequence[Line], axis: Axis, selection: Selection,
     for k, line in enumerate(lines):
         if not axis.has(k):
             continue
-        steps, values = line.curves.series(chart.metric)
-        places = axis.places(k, steps)
+        measured = line.curves.moments(chart.metric) if axis.kind == "time" else None
+        if measured is not None:
+            # What has no steps of its own is drawn whole, where it was measured.
+            places, values = axis.moments(k, *measured)
+        else:
+            steps, values = line.curves.series(chart.metric)
+            places = axis.places(k, steps)
+            if k == 0:
+                flags, limits = flags_of(findings, chart.metric, steps, places, values)
         shown, cut, end = axis.cut(places, values)
         if k == 0:
-            flags, limits = flags_of(findings, chart.metric, steps, places, values)
             last = float(cut[end - 1]) if end else None
         if selection.smooth:
             # The average is taken over all values, so that it does not begin anew where the part shown begins.

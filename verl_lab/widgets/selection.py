@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from verl_lab.domain.metric import describe, first_charts
+from verl_lab.domain.metric import describe, first_charts, is_shown_first, system_charts
 from verl_lab.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -61,10 +61,15 @@ class Selection:
     def choices(self, names: Collection[str]) -> list[Choice]:
         """Return the charts a run starts with and those a person added, in a stable order."""
         logged = set(names)
-        first = [describe(name) for name in self.only if name in logged] if self.only else first_charts(names)
-        known = {chart.metric for chart in first}
+        if self.only:
+            first = [describe(name) for name in self.only if name in logged]
+            choices = [Choice(chart, self.wanted.get(chart.metric, True)) for chart in first]
+        else:
+            first = [*first_charts(names), *system_charts(names)]
+            choices = [Choice(c, self.wanted.get(c.metric, is_shown_first(c.metric))) for c in first]
+        known = {choice.chart.metric for choice in choices}
         added = [describe(n) for n, on in self.wanted.items() if on and n in logged and n not in known]
-        return [Choice(chart, self.wanted.get(chart.metric, True)) for chart in [*first, *added]]
+        return [*choices, *(Choice(chart, shown=True) for chart in added)]
 
     def shown(self, names: Collection[str]) -> list[Chart]:
         """Return the charts to draw."""

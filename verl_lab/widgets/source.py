@@ -159,6 +159,10 @@ class Curves(Protocol):
         """Return steps and values of one metric, both of shape ``(n_steps,)``; empty if there is none."""
         ...
 
+    def moments(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Return when each value of a metric was measured, in unix time, and the values; None where it has steps."""
+        ...
+
     def clock(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return steps and when they were logged, in unix time; empty if the log does not say."""
         ...

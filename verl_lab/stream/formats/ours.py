@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
 
 from verl_lab.domain import wire
 from verl_lab.errors import FormatError
+from verl_lab.store import IN_WORK
 from verl_lab.stream.formats.base import LogFormat, Parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MARK = b'{"verl_lab":'
+_LATEST_S = 1e11  # what lies beyond is no time, and would not fit
 
 
 def parse_metrics(lines: Iterable[tuple[int, bytes]]) -> Parsed:
@@ -57,7 +60,26 @@ def parse_events(lines: Iterable[tuple[int, bytes]]) -> Parsed:
     return found
 
 
+def parse_system(lines: Iterable[tuple[int, bytes]]) -> Parsed:
+    """Read lines of ``system.jsonl`` as the index keeps them: by time; raises as ``parse_metrics``.
+
+    There are many samples a step, so a record's place is its time in milliseconds, and the step in work is one of
+    its values.
+    """
+    found = parse_metrics(lines)
+    timed, found.records = found.records, []
+    for offset, record in timed:
+        if record.time is None or not 0 < record.time < _LATEST_S:
+            found.refuse(offset, b"", "The sample says no time.")
+            continue
+        data = {name: value for name, value in record.data.items() if name.startswith(wire.SYSTEM)}
+        data[IN_WORK] = float(record.step)
+        found.records.append((offset, replace(record, step=round(1000 * record.time), data=data)))
+    return found
+
+
 METRICS = LogFormat(lambda: parse_metrics)
+SYSTEM = LogFormat(lambda: parse_system)
 EVENTS = LogFormat(lambda: parse_events)
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from verl_lab.transport.ssh.errors import AuthenticationError, HostKeyError, NoCommandsError, UnreachableError
+from verl_lab.transport.ssh.errors import (
+    AuthenticationError,
+    HostKeyError,
+    NoCommandsError,
+    NoPythonError,
+    UnreachableError,
+)
 from verl_lab.transport.ssh.host import SshHost, accept_host_key
 from verl_lab.transport.ssh.known_hosts import KnownHosts
 from verl_lab.transport.ssh.login import Timings
@@ -12,6 +18,7 @@ __all__ = [
     "HostKeyError",
     "KnownHosts",
     "NoCommandsError",
+    "NoPythonError",
     "SshHost",
     "Timings",
     "UnreachableError",

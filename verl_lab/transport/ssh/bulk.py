@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from verl_lab.errors import TransportError
-from verl_lab.transport.ssh.agent.files import PIECE_BYTES, Arriving, hash_part
+from verl_lab.transport.ssh.agent.files import PIECE_BYTES, Arriving, at_once, hash_part
 from verl_lab.transport.ssh.errors import UnreachableError
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ def put(agent: AgentChannel, local: Path, remote: str, progress: Progress | None
         It could not be read or written, or changed meanwhile. After a broken connection, call again.
     """
     transfer = next(_transfers)
-    with local.open("rb", buffering=0) as file:
+    with open(local, "rb", buffering=0, opener=at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise TransportError(f"{local} is no plain file.")
         token = _token(str(local.absolute()), status.st_size, status.st_mtime_ns)
         begun, _ = agent.ask("begin", transfer=transfer, path=remote, token=token, timeout_s=timeout_s)
         try:
-            return _put(agent, file, status, begun, transfer, progress, timeout_s)
+            return _put(agent, local, file, status, begun, transfer, progress, timeout_s)
         except UnreachableError:
             raise
         except BaseException:
@@ -53,6 +53,7 @@ def put(agent: AgentChannel, local: Path, remote: str, progress: Progress | None
 
 def _put(
     agent: AgentChannel,
+    local: Path,
     file: Any,
     status: os.stat_result,
     begun: dict[str, Any],
@@ -89,7 +90,9 @@ def _put(
     said: dict[str, Any] = {"size": offset, "sha256": digest.hexdigest(), "mode": stat.S_IMODE(status.st_mode)}
     now = os.fstat(file.fileno())
     if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-        raise TransportError(f"{file.name} changed while it was sent.", "Send it again.")
+        # What arrived is the beginning of nothing any more.
+        agent.begin("piece", transfer=transfer, offset=0, restart=True).next(timeout_s)
+        raise TransportError(f"{local} changed while it was sent.", "Send it again.")
     agent.ask("finish", transfer=transfer, timeout_s=max(timeout_s, 600.0), **said)
     return digest.hexdigest()
 

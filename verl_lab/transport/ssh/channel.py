@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import queue
@@ -14,7 +15,7 @@ import paramiko
 
 from verl_lab.errors import TransportError
 from verl_lab.transport.ssh.agent.frames import MARK, SIZES, decode_sizes, encode
-from verl_lab.transport.ssh.errors import NoCommandsError, UnreachableError
+from verl_lab.transport.ssh.errors import NoCommandsError, NoPythonError, UnreachableError
 from verl_lab.transport.ssh.login import close, closed_if_late
 
 if TYPE_CHECKING:
@@ -97,10 +98,21 @@ class Reply:
 
 
 class AgentChannel:
-    """The agent, started on a connection; ``about`` holds what it said of the host."""
+    """The agent, started on a connection; ``about`` holds what it said of the host.
 
-    def __init__(self, transport: paramiko.Transport, host: str, python: str, timings: Timings) -> None:
+    ``lost`` is called once when no more answers come, from any thread.
+    """
+
+    def __init__(
+        self,
+        transport: paramiko.Transport,
+        host: str,
+        python: str,
+        timings: Timings,
+        lost: Callable[[AgentChannel], None] | None = None,
+    ) -> None:
         self.host = host
+        self._lost = lost
         self._transport = transport
         self._timings = timings
         self._sending = threading.Lock()
@@ -112,7 +124,9 @@ class AgentChannel:
         with closed_if_late(transport, 2 * timings.connect_s):
             self._channel = _started(transport, command_line(python), host, timings)
             try:
-                self._send(_program())
+                # Whoever runs no programs may hang up this channel before it has all of it: what it says is read below.
+                with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                    self._send_all(memoryview(_program()))
                 self._rest = self._past_noise()
                 self._frames = self._receive()
                 self.about: Head = self._first()
@@ -247,7 +261,7 @@ class AgentChannel:
         if _has_ended(self._transport):
             return UnreachableError(f"{self.host} is unreachable: it hung up.", "The next call connects again.")
         if code == 127:  # noqa: PLR2004  what every shell says of a command it does not find
-            return NoCommandsError(f"{self.host} has no such Python: {said}.", "Give the path of one in `python`.")
+            return NoPythonError(f"{self.host} has no such Python: {said}.", "Give the path of one in `python`.")
         return NoCommandsError(
             f"{self.host} runs no commands for us{': ' + said if said else ''}.",
             "Files can be read and written over SFTP; launching needs a login that may run Python.",
@@ -317,6 +331,8 @@ class AgentChannel:
             reply.put(None)
         for told in watches:
             told(None)
+        if self._lost is not None:
+            self._lost(self)
 
 
 def _has_ended(transport: paramiko.Transport) -> bool:

@@ -6,16 +6,15 @@
     ├── UnreachableError        no connection, or it broke; whether what was asked was done is not known
     ├── HostKeyError            the host is unknown, or is not the one that is known: nothing was sent to it
     ├── AuthenticationError     the host refused who we are; it is not asked again by itself
-    └── NoCommandsError         the host is reached, but runs no commands for us, or has no Python
+    └── NoCommandsError         the host is reached, but runs no commands for us
+        └── NoPythonError       it would, but the Python that was named is not there
 """
 
 from __future__ import annotations
 
-from verl_lab.errors import TransportError
+from verl_lab.errors import TransportError, UnreachableError
 
-
-class UnreachableError(TransportError):
-    """The host cannot be reached now, which says nothing about what runs on it."""
+__all__ = ["AuthenticationError", "HostKeyError", "NoCommandsError", "NoPythonError", "UnreachableError"]
 
 
 class HostKeyError(TransportError):
@@ -52,3 +51,7 @@ class AuthenticationError(TransportError):
 
 class NoCommandsError(TransportError):
     """The host runs no commands for us."""
+
+
+class NoPythonError(NoCommandsError):
+    """The host has no Python where one was looked for."""

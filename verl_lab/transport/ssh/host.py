@@ -13,7 +13,7 @@ from verl_lab.errors import TransportError
 from verl_lab.transport.base import FileStat, Finished
 from verl_lab.transport.ssh import bulk, sftp
 from verl_lab.transport.ssh.errors import HostKeyError, UnreachableError
-from verl_lab.transport.ssh.link import Link
+from verl_lab.transport.ssh.link import Link, tell_nobody
 from verl_lab.transport.ssh.login import Timings, shown_key
 from verl_lab.transport.ssh.mirror import described
 from verl_lab.transport.ssh.watcher import SshWatcher
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from verl_lab.transport.ssh.bulk import Progress
     from verl_lab.transport.ssh.channel import AgentChannel
     from verl_lab.transport.ssh.known_hosts import KnownHosts
+    from verl_lab.transport.ssh.link import Told
 
 _MARGIN_S = 15.0  # for the answer to come, after a command's own time is over
 _ONE_LOOK_BYTES = 2**20
@@ -50,6 +51,9 @@ class SshHost:
         Gives the password or the key's passphrase when it is needed, or None.
     timings
         How long to wait for what.
+    told
+        Called with None when the host is reached, and with the error when it is not, or not any more; from any
+        thread.
 
     Every call raises ``UnreachableError`` when there is no connection or it broke, and whether what was
     asked was done is not known then; ``HostKeyError`` and ``AuthenticationError`` before anything is done.
@@ -61,10 +65,12 @@ class SshHost:
         known: KnownHosts,
         secrets: Callable[[SecretKind], Secret | None] = no_secrets,
         timings: Timings | None = None,
+        told: Told = tell_nobody,
     ) -> None:
         self._entry = entry
         self._known = known
-        self._link = Link(entry, known, secrets, timings or Timings())
+        self._secrets = secrets
+        self._link = Link(entry, known, secrets, timings or Timings(), told)
         self._of_thread = threading.local()
         self._watchers: set[SshWatcher] = set()
         self._changing = threading.Lock()
@@ -76,6 +82,23 @@ class SshHost:
     def name(self) -> str:
         """The name the user gave the host."""
         return self._entry.name
+
+    @property
+    def entry(self) -> HostEntry:
+        """How it is reached."""
+        return self._entry
+
+    def change(self, entry: HostEntry) -> None:
+        """Reach the host as ``entry`` says, over a new connection, with passwords and keys as they are now.
+
+        Watchers and others who hold this object go on using it.
+        """
+        self._entry = entry
+        self._link.change(entry)
+
+    def renew(self) -> None:
+        """Drop the connection: the next call makes it anew, with passwords and keys as they are then."""
+        self._link.renew()
 
     def connect(self) -> dict[str, Any]:
         """Connect if there is no connection; return what the agent said of the host, nothing if it runs none."""
@@ -224,7 +247,7 @@ class SshHost:
         HostKeyError
             The host shows another key now, or is known by another one.
         """
-        accept_host_key(self._entry, self._known, fingerprint, self._link.timings)
+        accept_host_key(self._entry, self._known, fingerprint, self._link.timings, self._secrets)
 
     def _write(self, path: str, content: bytes, *, only_new: bool) -> bool:
         with self._translated(f"write {path}"):
@@ -301,7 +324,13 @@ class SshHost:
             raise TransportError(f"Could not {task}: {reason}.") from error
 
 
-def accept_host_key(entry: HostEntry, known: KnownHosts, fingerprint: str, timings: Timings | None = None) -> None:
+def accept_host_key(
+    entry: HostEntry,
+    known: KnownHosts,
+    fingerprint: str,
+    timings: Timings | None = None,
+    secrets: Callable[[SecretKind], Secret | None] = no_secrets,
+) -> None:
     """Add the key that a host shows to the lab's own file, if it has this fingerprint.
 
     Where the way leads through other hosts, it is the first of them that is not known.
@@ -313,7 +342,7 @@ def accept_host_key(entry: HostEntry, known: KnownHosts, fingerprint: str, timin
     UnreachableError
         It does not answer.
     """
-    key, host, port, shown = shown_key(entry, known, no_secrets, timings or Timings())
+    key, host, port, shown = shown_key(entry, known, secrets, timings or Timings())
     if shown != fingerprint:
         raise HostKeyError(
             f"{host} shows a key with the fingerprint {shown}, not {fingerprint}.",

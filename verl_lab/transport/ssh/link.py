@@ -17,15 +17,21 @@ from verl_lab.transport.ssh.errors import AuthenticationError, HostKeyError, NoC
 from verl_lab.transport.ssh.login import close_all, closed_if_late, open_transport
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from verl_lab.domain.host import HostEntry
     from verl_lab.transport.ssh.known_hosts import KnownHosts
     from verl_lab.transport.ssh.login import Secrets, Timings
 
+    Told = Callable[[BaseException | None], None]
+
 _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.5
+
+
+def tell_nobody(_error: BaseException | None) -> None:
+    """Let nobody hear how it stands with the connection."""
 
 
 class Session:
@@ -67,13 +73,19 @@ class Link:
 
     A connection that broke is made again by the next call. A host that was not reached is asked again
     after a pause that grows; one that refused who we are, not before ``renew``.
+
+    ``told`` is called with None when there is a connection, and with the error when there is none or it broke,
+    from any thread; it must not raise.
     """
 
-    def __init__(self, entry: HostEntry, known: KnownHosts, secrets: Secrets, timings: Timings) -> None:
+    def __init__(
+        self, entry: HostEntry, known: KnownHosts, secrets: Secrets, timings: Timings, told: Told = tell_nobody
+    ) -> None:
         self._entry = entry
         self._known = known
         self._secrets = secrets
         self.timings = timings
+        self._told = told
         self._changing = threading.Lock()
         self._session: Session | None = None
         self._coming: Future[Session] | None = None
@@ -123,9 +135,22 @@ class Link:
         """Drop the connection and forget refusals: something was changed, such as a password."""
         with self._changing:
             session, self._session = self._session, None
+            coming, self._coming = self._coming, None  # it was begun with what held before
             self._refused, self._failures = None, 0
         if session is not None:
             session.close()
+        if coming is not None:
+            coming.set_exception(
+                UnreachableError(
+                    f"{self._entry.name}: the connection was closed here.", "The next call connects again."
+                )
+            )
+
+    def change(self, entry: HostEntry) -> None:
+        """Reach the host in another way from now on."""
+        with self._changing:
+            self._entry = entry
+        self.renew()
 
     def broke(self, session: Session) -> None:
         """Give up a connection that does not answer."""
@@ -138,33 +163,34 @@ class Link:
         """End the connection for good."""
         with self._changing:
             self._is_closed = True
-            coming = self._coming
         self.renew()
-        if coming is not None:
-            coming.add_done_callback(_close_result)
 
     def _connect(self, coming: Future[Session], old: Session | None) -> None:
         try:
             session = self._made(old)
         except BaseException as error:  # noqa: BLE001  whoever waits must hear of it
-            self._keep(None, error)
-            coming.set_exception(error)
+            if self._keep(coming, None, error):
+                self._told(error)
+                coming.set_exception(error)
             return
-        if not self._keep(session, None):
+        if self._keep(coming, session, None):
+            self._told(None)
+            coming.set_result(session)
+        else:
             session.close()
-        coming.set_result(session)
 
     def _made(self, old: Session | None) -> Session:
         """Return a session with an agent; the old one's connection is kept where only its agent ended."""
+        entry = self._entry
         if old is not None and old.is_alive:
             session = Session(old.transports)
         else:
             if old is not None:
                 old.close()
-            session = Session(open_transport(self._entry, self._known, self._secrets, self.timings))
+            session = Session(open_transport(entry, self._known, self._secrets, self.timings))
         try:
-            python = self._entry.python or "python3"
-            session.agent = AgentChannel(session.transports[-1], self._entry.name, python, self.timings)
+            python = entry.python or "python3"
+            session.agent = AgentChannel(session.transports[-1], entry.name, python, self.timings, self._lost)
         except NoCommandsError as error:
             _log.warning("%s", error)
             session.no_commands = error
@@ -173,8 +199,17 @@ class Link:
             raise
         return session
 
-    def _keep(self, session: Session | None, error: BaseException | None) -> bool:
+    def _lost(self, agent: AgentChannel) -> None:
         with self._changing:
+            is_ours = self._session is not None and self._session.agent is agent
+        if is_ours:  # not where it was ended from here
+            self._told(agent.ended())
+
+    def _keep(self, coming: Future[Session], session: Session | None, error: BaseException | None) -> bool:
+        """Take over how a connection was or was not made; False if nobody waits for that any more."""
+        with self._changing:
+            if self._coming is not coming:
+                return False
             self._coming = None
             self._session = session
             self._refused = None
@@ -187,14 +222,9 @@ class Link:
                 self._not_before = time.monotonic() + pause_s
             elif error is None:
                 self._failures = 0
-            return not self._is_closed
+            return True
 
 
 def _again(error: VerlLabError) -> VerlLabError:
     """Return the same error once more, without the trace of where it was raised first."""
     return type(error)(*error.args)
-
-
-def _close_result(coming: Future[Session]) -> None:
-    if coming.exception() is None:
-        coming.result().close()

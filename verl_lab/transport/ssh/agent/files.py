@@ -88,7 +88,7 @@ def pieces(path: str, offset: int, limit: int | None) -> Iterator[bytes]:
 def send(path: str, offset: int, give: Callable[[dict[str, Any], bytes], bool]) -> dict[str, Any]:
     """Give everything from ``offset``, and return size and SHA-256 of the whole file; stops when nobody takes it."""
     digest = hashlib.sha256()
-    with Path(absolute(path)).open("rb", buffering=0) as file:
+    with open(absolute(path), "rb", buffering=0, opener=at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("it is no plain file")
@@ -103,6 +103,11 @@ def send(path: str, offset: int, give: Callable[[dict[str, Any], bytes], bool]) 
             if not give({"size": status.st_size}, piece):
                 break
     return {"size": size, "sha256": digest.hexdigest(), "mode": stat.S_IMODE(status.st_mode)}
+
+
+def at_once(path: str, flags: int) -> int:
+    """Open a file, for ``open``; a pipe is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def sha256(path: str) -> str:
@@ -145,8 +150,12 @@ class Arriving:
         return self._digest.hexdigest()
 
     def restart(self) -> None:
-        """Forget what has arrived."""
-        os.ftruncate(self._descriptor, 0)
+        """Forget what has arrived; whoever else is bringing the same file keeps the part that it writes to."""
+        self.part.unlink()
+        os.close(self._descriptor)
+        self._descriptor = -1
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(str(self.part), flags, 0o600)
         self._digest = hashlib.sha256()
         self.size = 0
 
@@ -169,7 +178,13 @@ class Arriving:
                 raise ValueError("what arrived is not what was sent; it was thrown away")
             os.fchmod(self._descriptor, mode & 0o777)
             os.fsync(self._descriptor)
-            self.part.replace(self._target)
+            # Another transfer of the same file may have put the part in place, and a third one begun a new part.
+            mine = self.part.with_name(f"{self.part.name}.{secrets.token_hex(4)}")
+            self.part.rename(mine)
+            if not os.path.samestat(os.fstat(self._descriptor), mine.lstat()):
+                mine.rename(self.part)
+                raise ValueError("another transfer of the same file was faster")
+            mine.replace(self._target)
         finally:
             self.close()
 
