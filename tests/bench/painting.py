@@ -4,7 +4,7 @@
 
 Six panels of 100 thousand and of a million points a curve get five steps a second. plotly's own FigureWidget, the
 usual way to a live chart in a notebook, is given the same points by a thread of the same kernel. What is measured
-begins when the run has been judged once from its beginning.
+begins when the run has been judged once from its beginning, and a few steps later.
 """
 
 from __future__ import annotations
@@ -111,11 +111,11 @@ def panel(home: Path, lab: RunningLab, browser: Browser, points: int, steps: int
             if (direction === "recv" && msg.channel === "iopub" && msg.header.msg_type === "comm_msg")
                 window.received.push(JSON.stringify(msg.content).length
                     + msg.buffers.reduce((n, b) => n + b.byteLength, 0)); }); }""")
-    first = points + WARM_UP + 1
+    judged, first = points + WARM_UP + 1, points + 2 * WARM_UP + 1
     written: list[tuple[int, float]] = []
     with metrics.open("ab", buffering=0) as log:
         for step in range(points + 1, first + steps):
-            if step == first:
+            if step == judged:
                 wait(page, step - 1)
                 page.page.wait_for_timeout(10_000)
             if step >= first:
