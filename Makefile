@@ -31,17 +31,21 @@ lab:  ## open JupyterLab with the notebooks (LAB_ARGS="--port 9999 ...")
 	@environments/setup_local_env.sh cpu --venv "$(VENV)"
 	@$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
-# What trains runs beside what does not: each waits for the other's kind of thing, for processes or for pages and files.
+# What trains runs beside what does not: one waits for processes, the other for pages and files.
 .PHONY: test
 test: setup-test lint  ## check everything: environment, style, types, layers and all tests (about 20 minutes)
+ifneq ($(strip $(PYTEST_ARGS)),)
+	@$(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS)
+else
 	@set -m; home="$$(mktemp -d)"; \
 	  { code=0; VERL_LAB_HOME="$$home/lab" $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
 	      --nbval-cell-timeout 1200 -p no:cacheprovider notebooks || code=1; \
-	    $(BIN)/python -m pytest -m "not gpu" -p no:cacheprovider $(PYTEST_ARGS) tests/training || code=1; exit "$$code"; \
+	    $(BIN)/python -m pytest -m "not gpu" -p no:cacheprovider tests/training || code=1; exit "$$code"; \
 	  } > "$$home/training.log" 2>&1 & training=$$!; \
 	  trap 'kill -- -$$training 2>/dev/null || true; rm -rf "$$home"' EXIT; \
-	  failed=0; $(BIN)/python -m pytest -m "not gpu" --ignore tests/training $(PYTEST_ARGS) || failed=1; \
+	  failed=0; $(BIN)/python -m pytest -m "not gpu" --ignore tests/training || failed=1; \
 	  wait $$training || failed=1; cat "$$home/training.log"; exit $$failed
+endif
 
 .PHONY: test-faults
 test-faults: setup-test  ## all rounds of the fault tests, where `make test` does a tenth

@@ -36,6 +36,7 @@ class FarHistory:
     """An SFT run on a host that was cut off in the midst of it, stopped, and resumed to its end."""
 
     lab: Lab
+    proxy: Proxy
     run: Run
     root: Path
     sent: list[str]
@@ -88,7 +89,7 @@ def _history(lab: Lab, task: Task, sshd: Server, proxy: Proxy, root: Path) -> Fa
     stopped = run.wait(DEADLINE_S)
     run.resume()
     assert run.wait(DEADLINE_S) is RunState.COMPLETED, f"{run.status()}\n{run.logs()}"
-    return FarHistory(lab, run, root, sent, away, host, stopped)
+    return FarHistory(lab, proxy, run, root, sent, away, host, stopped)
 
 
 def test_run_trains_on_the_host_whoever_is_cut_off(far_run: FarHistory) -> None:
@@ -152,3 +153,21 @@ def test_a_model_it_saved_is_brought_here(far_run: FarHistory, tmp_path: Path) -
     assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()}
     for path in here.iterdir():
         assert path.read_bytes() == (there / path.name).read_bytes()
+
+
+def test_a_new_lab_knows_the_run_while_its_host_is_away(far_run: FarHistory) -> None:
+    far_run.proxy.refuses = True
+    try:
+        with Lab(far_run.lab.settings.home) as lab:
+            lab.hosts.timings = QUICK
+            run = lab.run("far")
+            assert run.status().state is RunState.COMPLETED
+            assert [one.id for one in lab.runs()][-1] == run.id
+            assert run.metrics("train/loss")[0].tolist() == list(range(1, 31))
+            assert lab.lineage(run).text()
+            assert run.id in lab.reindex().kept
+            lab.hosts.remove("box")
+            assert lab.run("far").status().state is RunState.COMPLETED
+            assert run.metrics("train/loss")[0].tolist() == list(range(1, 31))
+    finally:
+        far_run.proxy.refuses = False

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from verl_lab.domain.host import LOCAL
 from verl_lab.domain.run import RunState
 from verl_lab.domain.wire import RunLayout
-from verl_lab.errors import InvalidInputError, NotFoundError
+from verl_lab.errors import InvalidInputError, NotFoundError, TransportError
 from verl_lab.lab.datasets import Datasets
 from verl_lab.lab.diagnosis import Diagnoses
 from verl_lab.lab.hosts import Hosts
@@ -281,9 +281,13 @@ class Lab(Questions):
         self._discover()
         done = Reindexed()
         for row in self.store.runs.list():
-            host = self.hosts.get(row.host)
-            if row.kind == "run" and host.stat(str(RunLayout(Path(row.folder)).record)) is not None:
-                self.register(row.id, row.folder, row.host)
+            try:
+                host = self.hosts.get(row.host)
+                if row.kind == "run" and host.stat(str(RunLayout(Path(row.folder)).record)) is not None:
+                    self.register(row.id, row.folder, row.host)
+            except (NotFoundError, TransportError) as error:  # its host is away, or not in the list any more
+                done.kept[row.id] = error.message
+                continue
             rebuild(self.store, FollowedRun(row.id, host, row.folder, row.kind), done)
         return done
 

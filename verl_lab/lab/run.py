@@ -121,18 +121,25 @@ class Run:
         return status
 
     def _status_there(self) -> Status:
-        """Return what the reader was told last: a host that is away says nothing about its runs."""
+        """Return what was told last: a host that is away says nothing about its runs, and is not waited for."""
         self.follow()
         known = self._lab.reader.status(self.id)
         # The other machine's clock is another one: how long it was silent is counted here.
         if known is not None and (known[0].state.is_over or known[1] < _SILENT_S):
             return known[0]
-        try:
-            return self.launcher.status(self.folder)
-        except UnreachableError:
-            if known is None:
-                raise
-            return known[0]
+        hosts = self._lab.hosts
+        if self.host_name in hosts.names() and hosts.state(self.host_name).word != "unreachable":
+            try:
+                return self.launcher.status(self.folder)
+            except UnreachableError:
+                pass
+        return known[0] if known is not None else self._status_known()
+
+    def _status_known(self) -> Status:
+        """Return what the index holds of the status."""
+        row = self.row
+        fields = {name: getattr(row, name) for name in ("step", "total", "reason", "started", "updated", "ended")}
+        return Status(self.id, attempt=row.attempt, state=RunState(row.state), **fields)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ taken = bytearray(300 * 2**20)
 for place in range(0, len(taken), 4096): taken[place] = 1
 open(sys.argv[1] + ".new", "w").write(str(os.getpid()))
 os.rename(sys.argv[1] + ".new", sys.argv[1])
-while not os.path.exists(sys.argv[2]): sum(range(10000))
+while os.path.exists(sys.argv[1]) and not os.path.exists(sys.argv[2]): sum(range(10000))
 """
 
 if __name__ == "__main__":
