@@ -95,5 +95,5 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
             guard = supervisor.look_up(found.get("supervisor_pid", 0))
             if guard is not None and guard.start == found["supervisor_start"]:
                 supervisor.send(guard, signal.SIGKILL)
-        for process in supervisor.members(folder):
+        for process in supervisor.members(folder, root=-1):  # only those that bear its mark
             supervisor.send(process, signal.SIGKILL)

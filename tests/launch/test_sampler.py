@@ -140,7 +140,7 @@ def test_the_sampler_ends_with_the_attempt(bench: Bench, how: str, tmp_path: Pat
     end.touch()
     bench.finish("over")
     assert not bench.is_running(sampler)
-    assert supervisor.members(bench.attempt("over").folder) == []
+    assert supervisor.members(bench.attempt("over").folder, root=-1) == []
     assert sampling_failed(bench, "over") == []
     assert bench.events("over")[-1].kind == "attempt_ended"
 
@@ -161,7 +161,7 @@ def test_the_sampler_ends_with_a_killed_supervisor_and_the_next_one_goes_on(benc
     assert [record.seq for record in found] == list(range(len(found)))
     said = [name for event in bench.events("orphan") if event.kind == "not_measured" for name in event.data["reasons"]]
     assert len(said) == len(set(said))
-    assert supervisor.members(bench.attempt("orphan").folder) == []
+    assert supervisor.members(bench.attempt("orphan").folder, root=-1) == []
 
 
 def test_a_sampler_that_dies_is_recorded_and_the_run_goes_on(bench: Bench):

@@ -8,7 +8,7 @@ import time
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from verl_lab.errors import TransportError, VerlLabError
+from verl_lab.errors import TransportError, UnreachableError, VerlLabError
 from verl_lab.stream.feed import RunUpdate
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 30.0
+_AWAY_PAUSE_S = 2.0  # of a host that is away: how often it is really tried is settled by its connection
 _OVER_POLLS = 10  # a run that is over is looked at so much more seldom: it may be resumed elsewhere
 
 
@@ -101,20 +102,22 @@ class HostReader:
         try:
             run.reader.read(thoroughly=False)
         except VerlLabError as error:
-            self._failed(run, str(error))
+            self._failed(run, error)
         except Exception as error:  # whatever is wrong with one run, the others are read
             _logger.exception("Reading %s failed", run.reader.followed.run_id)
-            self._failed(run, f"{type(error).__name__}: {error}")
+            self._failed(run, error)
         else:
             run.failures, run.error = 0, None
             run.due = time.monotonic() + self._poll_s * (_OVER_POLLS if run.reader.is_over else 1)
 
-    def _failed(self, run: _Followed, error: str) -> None:
-        run.due = time.monotonic() + min(self._poll_s * 2**run.failures, _LONGEST_PAUSE_S)
+    def _failed(self, run: _Followed, error: Exception) -> None:
+        longest_s = _AWAY_PAUSE_S if isinstance(error, UnreachableError) else _LONGEST_PAUSE_S
+        run.due = time.monotonic() + min(self._poll_s * 2**run.failures, longest_s)
         run.failures = min(run.failures + 1, 16)
-        if error != run.error:
-            run.error = error
-            self._feed.publish(RunUpdate(run.reader.followed.run_id, attempt=0, error=error))
+        said = str(error) if isinstance(error, VerlLabError) else f"{type(error).__name__}: {error}"
+        if said != run.error:
+            run.error = said
+            self._feed.publish(RunUpdate(run.reader.followed.run_id, attempt=0, error=said))
 
     def _wait(self, runs: list[_Followed]) -> set[str]:
         """Wait for a change, or until the next run is due."""
@@ -128,6 +131,6 @@ class HostReader:
         except TransportError as error:
             if not self._is_closing:
                 for run in runs:
-                    self._failed(run, str(error))
+                    self._failed(run, error)
                 time.sleep(self._poll_s)
             return set()
