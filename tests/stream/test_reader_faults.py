@@ -232,4 +232,4 @@ def test_one_broken_run_among_many_leaves_the_others_alone(
         reading.follow(log, f"run-{n}", "attached")
     until(lambda: all(reading.read("a", f"run-{n}") == {1: float(n)} for n in range(count) if n != 50))
     until(lambda: {u.run_id for u in reading.heard if u.error} == {"run-50"})
-    assert [t.name for t in threading.enumerate() if t.name.startswith("verl-lab")] == ["verl-lab-reader-local"]
+    assert [t.name for t in threading.enumerate() if t.name.startswith("verl-lab-reader")] == ["verl-lab-reader-local"]
