@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 sys.path.append(str(Path(__file__).parent / "transport"))
 pytest_plugins = ("ssh_fixtures",)
@@ -42,3 +43,22 @@ def rounds() -> Callable[[int], int]:
 def dice(request: pytest.FixtureRequest) -> random.Random:
     """Return a generator seeded by the test's own name, so that a failure can be repeated."""
     return random.Random(request.node.nodeid)
+
+
+@pytest.fixture
+def disk_of(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Return what makes a file system of its own that a test can fill, of a size such as ``66m``."""
+    made: list[Path] = []
+
+    def make(size: str) -> Path:
+        place = tmp_path / f"disk-{len(made)}"
+        place.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)], check=False)
+        if mounted.returncode:
+            pytest.skip("only root can make a file system that is small")
+        made.append(place)
+        return place
+
+    yield make
+    for place in made:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)

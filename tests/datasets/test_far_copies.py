@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from cuttable_proxy import Proxy
 
@@ -283,15 +282,9 @@ def test_request_of_many_files_is_not_too_long_for_a_command(root: Path, lab: La
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
+def small(disk_of: Callable[[str], Path]) -> Path:
     """Return a file system of 80 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "none", str(place)], check=False)
-    if made.returncode:
-        pytest.skip("only root can make a file system that is small")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    return disk_of("80m")
 
 
 def test_without_room_nothing_is_sent(host: Host, small: Path, lab: Lab, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from cuttable_proxy import Proxy
@@ -217,15 +216,9 @@ def test_several_at_once_fetch_it_once(host: Host, there: Path, tmp_path: Path) 
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
+def small(disk_of: Callable[[str], Path]) -> Path:
     """Return a file system of 66 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=66m", "none", str(place)], check=False)
-    if made.returncode:
-        pytest.skip("only root can make a file system that is small")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    return disk_of("66m")
 
 
 def test_without_room_nothing_is_fetched(host: Host, there: Path, small: Path) -> None:

@@ -31,20 +31,10 @@ if TYPE_CHECKING:
 
     from cuttable_proxy import Proxy
 
+pytestmark = pytest.mark.usefixtures("home")
 ME = getpass.getuser()
 PLANTED = "plänted-hunter2-9c41"
 OTHER = "another-0b7e-planted"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a home without keys, agent and keyring."""
-    folder = tmp_path / "me"
-    (folder / ".ssh").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    return folder
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from .conftest import Bench
 
@@ -199,15 +199,9 @@ def supervisor_of(folder: Path, launch: int) -> tuple[int, ...]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own that a test can fill."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(place)], check=False)
-    if mounted.returncode:
-        pytest.skip("filling a disk needs the right to mount one")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+def small_disk(disk_of: Callable[[str], Path]) -> Path:
+    """Return a file system of its own that a test can fill."""
+    return disk_of("256k")
 
 
 def fill(place: Path) -> Path:

@@ -18,19 +18,9 @@ if TYPE_CHECKING:
 
     from .conftest import Shell
 
+pytestmark = pytest.mark.usefixtures("home")
 ME = getpass.getuser()
 PLANTED = "planted-hunter2-51"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a home without keys, agent and keyring."""
-    folder = tmp_path / "me"
-    (folder / ".ssh").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    return folder
 
 
 def fingerprint(server: Server) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +99,11 @@ def test_a_function_that_hangs_is_ended_with_all_it_started(judge: Any, tmp_path
     (problem,) = judge(source)
     assert problem.severity == "warning"
     assert "did not score a row within" in problem.message
+    end = time.monotonic() + 30
     for pid in map(int, pids.read_text().split()):
-        assert _is_gone(pid)
+        while not _is_gone(pid):  # it was killed before `judge` returned; a busy machine ends it a moment later
+            assert time.monotonic() < end, f"process {pid} goes on"
+            time.sleep(0.01)
 
 
 def test_it_is_tried_once_until_the_file_changes(catalog: Catalog, inputs: Any, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
-    from verl_lab.transport.base import Host
+    from pathlib import Path
+
+    from verl_lab.transport.base import Host, Progress
 
 
 @pytest.fixture(params=["local", "ssh"])
@@ -22,3 +24,17 @@ def host(request: pytest.FixtureRequest) -> Host:
 def files(request: pytest.FixtureRequest) -> Host:
     """Return whatever serves files."""
     return LocalHost() if request.param == "local" else request.getfixturevalue(f"{request.param}_host")
+
+
+def put(host: Host, source: Path, target: Path, progress: Progress | None = None) -> str:
+    return host.put(source, str(target), progress=progress)
+
+
+def get(host: Host, source: Path, target: Path, progress: Progress | None = None) -> str:
+    return host.get(str(source), target, progress=progress)
+
+
+@pytest.fixture(params=[put, get])
+def move(request: pytest.FixtureRequest):
+    """Return one way, then the other."""
+    return request.param

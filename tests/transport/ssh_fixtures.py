@@ -105,3 +105,14 @@ def elsewhere(other_machine: tuple[SshHost, Path], tmp_path: Path) -> Elsewhere:
     folder = place / tmp_path.name
     folder.mkdir()
     return Elsewhere(host, folder, str(tmp_path / "far home" / ".verl-lab"))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a home without keys, agent and keyring."""
+    folder = tmp_path / "me"
+    (folder / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return folder

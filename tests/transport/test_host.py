@@ -18,25 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from verl_lab.transport.base import Host, Progress
+    from verl_lab.transport.base import Host
 
     Move = Callable[..., str]
 
 NASTY = ("", "a b", "it's", '"', "$(id)", "a\nb", "é", "\udcff")
-
-
-def put(host: Host, source: Path, target: Path, progress: Progress | None = None) -> str:
-    return host.put(source, str(target), progress=progress)
-
-
-def get(host: Host, source: Path, target: Path, progress: Progress | None = None) -> str:
-    return host.get(str(source), target, progress=progress)
-
-
-@pytest.fixture(params=[put, get])
-def move(request: pytest.FixtureRequest):
-    """Return one way, then the other."""
-    return request.param
 
 
 def test_run_passes_arguments_untouched_and_adds_variables(host: Host):

@@ -21,25 +21,10 @@ if TYPE_CHECKING:
     from cuttable_proxy import Proxy
 
     from verl_lab.transport.ssh import SshHost
-    from verl_lab.transport.ssh.bulk import Progress
 
     Move = Callable[..., str]
 
 PATIENCE_S = 60.0
-
-
-def put(host: SshHost, source: Path, target: Path, progress: Progress | None = None) -> str:
-    return host.put(source, str(target), progress=progress)
-
-
-def get(host: SshHost, source: Path, target: Path, progress: Progress | None = None) -> str:
-    return host.get(str(source), target, progress=progress)
-
-
-@pytest.fixture(params=[put, get])
-def move(request: pytest.FixtureRequest):
-    """Return one way, then the other."""
-    return request.param
 
 
 def test_transfer_that_breaks_goes_on_where_it_stopped(
@@ -87,7 +72,7 @@ def test_part_that_is_not_the_files_beginning_is_sent_again(far: SshHost, tmp_pa
     part = tmp_path / f".target.{_token(str(source), status.st_size, status.st_mtime_ns)}.part"
     for wrong in (b"wrong" * 50_000, b"right" * 100_001):
         part.write_bytes(wrong)
-        put(far, source, target)
+        far.put(source, str(target))
         assert target.read_bytes() == source.read_bytes()
 
 
@@ -100,9 +85,9 @@ def test_fetched_part_that_is_wrong_is_thrown_away(far: SshHost, tmp_path: Path)
     part = tmp_path / f".target.{_token(str(source), status.st_size, status.st_mtime_ns)}.part"
     part.write_bytes(b"wrong" * 50_000)
     with pytest.raises(TransportError, match="Fetch it again"):
-        get(far, source, target)
+        far.get(str(source), target)
     assert not target.exists()
-    get(far, source, target)
+    far.get(str(source), target)
     assert target.read_bytes() == source.read_bytes()
 
 

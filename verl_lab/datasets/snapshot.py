@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
@@ -16,13 +15,13 @@ from verl_lab.datasets.fingerprint import Fingerprints, opened
 from verl_lab.datasets.folder import Found, find, translated
 from verl_lab.domain.dataset import name_from
 from verl_lab.errors import InvalidInputError, NotFoundError, TransportError
+from verl_lab.transport.reflink import cloned
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator
 
     from verl_lab.datasets.fingerprint import Fingerprint, Progress
 
-_FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file until either is written to
 _BUFFER = 8 * 2**20
 _TOLD_EVERY = 128 * 2**20
 _SPARE_BYTES = 64 * 2**20
@@ -149,7 +148,7 @@ class Snapshots:
             copy = made / name if found.is_folder else made
             copy.parent.mkdir(parents=True, exist_ok=True)
             with opened(path) as source, copy.open("xb") as file:
-                if not _cloned(source, file.fileno()):
+                if not cloned(source, file.fileno()):
                     self._check_space(total - done)
                     for size in _copied(source, file.fileno()):
                         done += size
@@ -177,16 +176,6 @@ def kept_name(name: str) -> str:
     if not suffix:
         return name_from(name)
     return f"{name_from(pure.stem)[: 63 - len(suffix)]}.{suffix}"
-
-
-def _cloned(source: int, copy: int) -> bool:
-    try:
-        fcntl.ioctl(copy, _FICLONE, source)
-    except OSError as error:
-        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
-            raise
-        return False  # another file system, or one that cannot
-    return True
 
 
 def _copied(source: int, copy: int) -> Generator[int]:

@@ -99,7 +99,8 @@ class FoundRun:
 
     def _status_there(self) -> Status:
         """Return what was told last: a host that is away says nothing about its runs, and is not waited for."""
-        self.follow()
+        if not self._lab.reader.is_following(self.id):
+            self.follow()
         known = self._lab.reader.status(self.id)
         # The other machine's clock is another one: how long it was silent is counted here.
         if known is not None and (known[0].state.is_over or known[1] < _SILENT_S):

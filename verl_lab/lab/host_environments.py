@@ -29,8 +29,7 @@ def environment_on(lab: Lab, name: str) -> HostEnvironment:
     """
     from verl_lab.environments.remote import HostEnvironment
 
-    python = None if name == LOCAL else lab.hosts.entry(name).python
-    return HostEnvironment(lab.hosts.get(name), lab.hosts.root(name), python=python)
+    return HostEnvironment(lab.hosts.get(name), lab.hosts.root(name), python=lab.hosts.python(name))
 
 
 def environment(lab: Lab, name: str, role: str | None = None) -> Report:

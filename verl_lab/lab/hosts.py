@@ -238,7 +238,7 @@ class Hosts:
         host, root = self.get(name), self.root(name)
         if name == LOCAL:
             return look(host, root, str(self._lab.settings.runs_root), None, tries_to_write=tries_to_write)
-        python = self.entry(name).python or "python3"
+        python = self.python(name) or "python3"
         return look(host, root, posixpath.join(root, "runs"), python, tries_to_write=tries_to_write)
 
     def names(self) -> tuple[str, ...]:
@@ -260,6 +260,10 @@ class Hosts:
             hint = "%verl_hosts list shows them; %verl_hosts add NAME ADDRESS adds one."
             raise NotFoundError.of("host", name, self.names(), hint)
         return row.entry
+
+    def python(self, name: str) -> str | None:
+        """Return the Python that the user named for a host; None where none was named. Raises as ``entry``."""
+        return None if name == LOCAL else self.entry(name).python
 
     def get(self, name: str) -> Host:
         """Return a host; the same object each time, for as long as it is in the list. Nothing is connected by this.

@@ -159,8 +159,6 @@ class Lab(Questions):
         ------
         NotFoundError
             There is no such host.
-        TransportError
-            It does not answer.
         """
         if host == LOCAL:
             return self.launcher
@@ -170,7 +168,7 @@ class Lab(Questions):
             found = self._launchers[reached] = Launcher(
                 reached,
                 lambda: f"{self.hosts.root(host)}/runs",
-                python=self.hosts.entry(host).python or "python3",
+                python=self.hosts.python(host) or "python3",
                 is_far=True,
                 records=self.settings.home / "records",
             )
@@ -293,7 +291,7 @@ class Lab(Questions):
 
     def follow(self, row: RunRow) -> None:
         """Let the background reader keep the store up to date with a run; not where its host is in the list no more."""
-        if row.host not in self.hosts.names():
+        if row.host != LOCAL and row.host not in self.hosts.names():
             return
         self.reader.follow(FollowedRun(row.id, self.hosts.get(row.host), row.folder, row.kind))
 

@@ -109,7 +109,7 @@ def go_on(lab: Lab, run: Run, progress: Progress | None = None) -> None:
     if run.host_name == LOCAL:
         require_data(lab.datasets, records)
     else:
-        python = _python(lab, run.host_name)
+        python = lab.hosts.python(run.host_name)
         root = lab.hosts.root(run.host_name)
         require_shipped(lab.datasets, run.host, root, records, python=python, progress=progress)
     run.launcher.resume(run.folder)
@@ -129,9 +129,8 @@ def _held(
             yield data
         return
     with pinned(lab.datasets, rendered, elsewhere=elsewhere_for(host)) as data:
-        root, python = lab.hosts.root(host.name), _python(lab, host.name)
-        shipped = ship(host, root, data, lab.datasets, python=python, trains_with=there.python, progress=progress)
-        yield shipped
+        root, python = lab.hosts.root(host.name), lab.hosts.python(host.name)
+        yield ship(host, root, data, lab.datasets, python=python, trains_with=there.python, progress=progress)
 
 
 def _carried(lab: Lab, beginning: Beginning, host: Host, progress: Progress | None) -> Beginning:
@@ -145,16 +144,11 @@ def _carried(lab: Lab, beginning: Beginning, host: Host, progress: Progress | No
         lab.hosts.root(host.name),
         lab.datasets,
         scratch=lab.settings.home / "checkpoints",
-        python=_python(lab, host.name),
-        source_python=_python(lab, beginning.host),
+        python=lab.hosts.python(host.name),
+        source_python=lab.hosts.python(beginning.host),
         progress=progress,
     )
     return replace(beginning, checkpoint=checkpoint, host=host.name)
-
-
-def _python(lab: Lab, host: str) -> str | None:
-    """Return the Python that the user named for a host."""
-    return None if host == LOCAL else lab.hosts.entry(host).python
 
 
 def _versions(there: State | None) -> dict[str, str]:

@@ -392,5 +392,5 @@ class Run(FoundRun):
         self, fetch: Callable[..., Path], step: int | None, to: str | os.PathLike[str] | None, progress: Progress | None
     ) -> Path:
         self._refuse_attached("fetch")
-        python = None if self.host_name == LOCAL else self._lab.hosts.entry(self.host_name).python
+        python = self._lab.hosts.python(self.host_name)
         return fetch(self, step, to, home=self._lab.settings.home, python=python, progress=progress)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -22,6 +20,7 @@ from watchfiles._rust_notify import RustNotify  # the public watch() ends for go
 
 from verl_lab.errors import TransportError
 from verl_lab.transport.base import FileStat, Finished
+from verl_lab.transport.reflink import cloned
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -34,7 +33,6 @@ _log = logging.getLogger(__name__)
 _STEP_MS = 2
 _GATHER_MS = 10
 _LOOK_AGAIN_S = 0.05
-_FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file until either is written to
 _BUFFER = 2**20
 
 # Forks once more, so that the command belongs to init: nobody here has to wait for it.
@@ -302,7 +300,7 @@ def _copied(source: Path, target: Path, progress: Progress | None) -> str:
         temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
         try:
             with temporary.open("x+b", buffering=0) as file:
-                read = None if _cloned(descriptor, file.fileno()) else _poured(descriptor, file.fileno(), progress)
+                read = None if cloned(descriptor, file.fileno()) else _poured(descriptor, file.fileno(), progress)
                 after = os.fstat(descriptor)
                 if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                     raise TransportError(f"{source} changed while it was copied.", "Copy it again.")
@@ -319,16 +317,6 @@ def _copied(source: Path, target: Path, progress: Progress | None) -> str:
     if progress is not None:
         progress(before.st_size, before.st_size)
     return written
-
-
-def _cloned(source: int, copy: int) -> bool:
-    try:
-        fcntl.ioctl(copy, _FICLONE, source)
-    except OSError as error:
-        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
-            raise
-        return False  # another file system, or one that cannot
-    return True
 
 
 def _poured(source: int, copy: int, progress: Progress | None) -> str:
