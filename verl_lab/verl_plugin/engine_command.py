@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
+from verl_lab.verl_plugin.importing import importing
 from verl_lab.verl_plugin.launch import Launch, reporting_failure
 from verl_lab.verl_plugin.process_group import joined_process_group
 
@@ -31,10 +32,12 @@ def run(load_trainer: Callable[[], Callable[[Any, Any], Any]]) -> None:
 
         session = TrainingSession.current() if is_first else TrainingSession(None)
         with reporting_failure(session.fail), joined_process_group():
-            from verl.utils.device import auto_set_device
+            with importing():
+                from verl.utils.device import auto_set_device
 
+                trainer = load_trainer()
             auto_set_device(config)
-            load_trainer()(config, session).fit()
+            trainer(config, session).fit()
 
     with reporting_failure(launch.fail):
         launch.load_verl()

@@ -12,6 +12,7 @@ import os
 
 from verl_lab.verl_plugin.attempt import Attempt
 from verl_lab.verl_plugin.callbacks import describe_error, format_traceback
+from verl_lab.verl_plugin.importing import settle
 from verl_lab.verl_plugin.writer import EventLog
 
 _attempt = Attempt.from_environment()
@@ -24,6 +25,7 @@ try:
     importlib.import_module("verl_lab.verl_plugin.cpu.platform")
     if _attempt is not None:
         log_watch.install(_events)
+        settle()
 except Exception as error:
     _events.emit("plugin_failed", error=describe_error(error), traceback=format_traceback(error))
     raise

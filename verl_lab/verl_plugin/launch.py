@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from verl_lab.errors import EnvironmentMismatchError, VerlLabError
 from verl_lab.verl_plugin.attempt import CALLBACKS_VARIABLE, Attempt
 from verl_lab.verl_plugin.callbacks import describe_error, format_traceback, load_callbacks
+from verl_lab.verl_plugin.importing import importing
 from verl_lab.verl_plugin.progress import Progress
 from verl_lab.verl_plugin.writer import EventLog
 
@@ -50,8 +51,9 @@ class Launch:
             If a callback cannot be loaded.
         """
         self.enter("loading verl")
-        import verl
-        from verl.plugin.platform import get_platform
+        with importing():
+            import verl
+            from verl.plugin.platform import get_platform
 
         if _ENTRY not in sys.modules:
             raise EnvironmentMismatchError(

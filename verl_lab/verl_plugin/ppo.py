@@ -64,12 +64,39 @@ class ReportingTrainerSync(PPOTrainerSync):
         self._steps = _StepLog(self._session)
         self._saved_step: int | None = None
         self._is_stopped = False
+        self._has_sole_server = False
         self._tracking: Any = None
         super().__init__(config)
 
     def init(self) -> None:
         self._session.enter("loading model")
+        if get_device_name() == "cpu" and self.config.trainer.n_gpus_per_node * self.config.trainer.nnodes == 1:
+            from verl_lab.verl_plugin.cpu.router import CONFIG
+
+            rollout = self.config.actor_rollout_ref.rollout
+            if rollout.router_config_path is None:
+                self._has_sole_server = True
+                with open_dict(rollout):
+                    rollout.router_config_path = str(CONFIG)
         super().init()
+
+    def get_llm_client(self) -> Any:
+        if not self._has_sole_server:
+            return super().get_llm_client()
+        from verl_lab.verl_plugin.cpu.nearby import SoleServerClient
+
+        ((name, server),) = zip(
+            self.llm_server_manager.server_addresses, self.llm_server_manager.server_handles, strict=True
+        )
+        return SoleServerClient(self.config, name, server)
+
+    def get_reward_handles(self) -> list[Any]:
+        handles = super().get_reward_handles()
+        if handles != []:  # None where a reward model is asked afterwards
+            return handles
+        from verl_lab.verl_plugin.cpu.nearby import NearbyRewards
+
+        return [NearbyRewards(self.config)]
 
     def fit(self, agent_loop_manager: Any) -> None:
         # verl leaves its loop at whichever comes first; only this one counts as the last step.

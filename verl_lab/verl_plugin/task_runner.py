@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from verl.trainer.main_ppo import TaskRunnerV1
 
+from verl_lab.verl_plugin.importing import importing
 from verl_lab.verl_plugin.session import TrainingSession
 
 # Ray has made an actor of verl's class; a subclass needs the class itself, as verl's own workers do
@@ -21,7 +22,8 @@ class TaskRunner(_VerlTaskRunner):
         session = TrainingSession.current()
         try:
             # Registers the mode "verl_lab_sync" in the process that looks it up.
-            importlib.import_module("verl_lab.verl_plugin.ppo")
+            with importing():
+                importlib.import_module("verl_lab.verl_plugin.ppo")
             super().run(config)
         except Exception as error:
             session.fail(error)

@@ -6,6 +6,7 @@ from typing import Any
 
 import hydra
 
+from verl_lab.verl_plugin.importing import importing
 from verl_lab.verl_plugin.launch import Launch, reporting_failure
 
 _launch = Launch()
@@ -14,13 +15,14 @@ _launch = Launch()
 @hydra.main(config_path="pkg://verl.trainer.config", config_name="ppo_trainer", version_base=None)
 def _train(config: Any) -> None:
     with reporting_failure(_launch.fail):
-        import ray
-        from verl.trainer.main_ppo import run_ppo
-        from verl.trainer.ppo.utils import need_critic, need_reference_policy
-        from verl.utils.config import validate_config
-        from verl.utils.device import auto_set_device
+        with importing():
+            import ray
+            from verl.trainer.main_ppo import run_ppo
+            from verl.trainer.ppo.utils import need_critic, need_reference_policy
+            from verl.utils.config import validate_config
+            from verl.utils.device import auto_set_device
 
-        from verl_lab.verl_plugin.task_runner import TaskRunner
+            from verl_lab.verl_plugin.task_runner import TaskRunner
 
         auto_set_device(config)
         validate_config(

@@ -1,6 +1,7 @@
 """The process that samples: a transformers model behind the interface of verl's rollout servers.
 
-It imports neither verl nor the trainer, so that it is up early.
+It imports neither verl nor the trainer, so that it is up early. torch and transformers are imported when the server
+is made: Ray imports this module wherever a handle of the server goes.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-from verl_lab.verl_plugin.cpu.decoding import Request, Response, decode
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import torch
+
+    from verl_lab.verl_plugin.cpu.decoding import Request, Response
 
 # Requests of one step arrive one by one; a batch begins when none has come for this long.
 _QUIET_S = 0.01
@@ -63,6 +63,9 @@ class SamplingServer:
     """Collects requests into batches and decodes them, one batch at a time."""
 
     def __init__(self, options: ServerOptions) -> None:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
         self._options = options
         config = AutoConfig.from_pretrained(
             options.model_path,
@@ -109,6 +112,8 @@ class SamplingServer:
         )
 
     def _request(self, prompt: list[int], sampling: Mapping[str, Any]) -> Request:
+        from verl_lab.verl_plugin.cpu.decoding import Request
+
         if sampling.get("repetition_penalty", 1.0) != 1.0:
             raise ValueError("The rollout verl_lab_hf knows no repetition_penalty; leave it at 1.0.")
         limit = sampling.get("max_tokens") or sampling.get("max_new_tokens") or self._options.response_length
@@ -144,6 +149,8 @@ class SamplingServer:
                     future.set_result(response)
 
     def _decode(self, requests: list[Request]) -> list[Response]:
+        from verl_lab.verl_plugin.cpu.decoding import decode
+
         return decode(
             self._model,
             requests,
