@@ -23,6 +23,7 @@ _PERHAPS_SECRET = re.compile(r"-----BEGIN|:[^@]*@")
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _PATH = re.compile(r"(~|(~?/)|(~?(/[\w.+=@,: -]+)+/?))")
 _LONGEST_PATH = 1024
+_LONGEST_INSIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,58 @@ def below(field: str, path: str | os.PathLike[str], roots: Iterable[str | os.Pat
     return found
 
 
+def path_here(field: str, path: str | os.PathLike[str]) -> Path:
+    """Return a path of this machine that a user gave, with ``~`` as their home; nothing need lie there.
+
+    Raises
+    ------
+    InvalidInputError
+        Nothing could ever lie there: there is no such user, or no file can be called so.
+    """
+    try:
+        found = Path(path).expanduser()
+        found.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise InvalidInputError(f"{field}: {shown(os.fspath(path))} is no path: {said}.") from error
+    return found
+
+
+def is_path_here(text: str) -> bool:
+    """Whether a text that may be a name is meant as a path: it has a slash, or something here is called so."""
+    try:
+        return "/" in text or path_here("path", text).exists()
+    except InvalidInputError:
+        return False
+
+
+def is_below(path: str | os.PathLike[str], *roots: str | os.PathLike[str]) -> bool:
+    """Whether a path really lies in one of ``roots``, as ``below``; for a message that says what that means."""
+    try:
+        below("path", path, roots)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def path_inside(field: str, value: object) -> str:
+    """Return the text of a path below some folder, if it can be nothing else: the name of a file in an archive or far.
+
+    Raises
+    ------
+    InvalidInputError
+        It is absolute, leads upwards, has a part without a name, or what nobody can read.
+    """
+    if (
+        not isinstance(value, str)
+        or not value.isprintable()
+        or len(value) > _LONGEST_INSIDE
+        or any(part in ("", ".", "..") for part in value.split("/"))
+    ):
+        raise InvalidInputError(f"{field}: {shown(value)} will not do.", "It is a path below the folder.")
+    return value
+
+
 def open_below(field: str, root: str | os.PathLike[str], inside: str, flags: int = os.O_RDONLY) -> int:
     """Open a file below ``root`` and return its descriptor; no link is followed on the way there.
 
@@ -161,6 +214,8 @@ def open_below(field: str, root: str | os.PathLike[str], inside: str, flags: int
         return os.open(parts[-1], flags | always, 0o600, dir_fd=folder)
     except FileNotFoundError:
         raise NotFoundError(f"There is no {field} {shown(inside)}.") from None
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"{field}: {shown(inside)} will not do.", "No file can have this name.") from None
     except OSError as error:  # ELOOP for a link, ENOTDIR for one where a folder should be
         raise InvalidInputError(f"{field}: {shown(inside)} cannot be opened: {error.strerror}.") from error
     finally:

@@ -202,8 +202,8 @@ CALLS: dict[str, Callable[[Host, str], object]] = {
     "null in a path": lambda host, _: host.stat("/a\0b"),
 }
 COMMANDS: dict[str, Callable[[Host, str], object]] = {
-    "no program": lambda host, at: host.run([at], timeout_s=9),
-    "null in an argument": lambda host, _: host.run(["true", "\0"], timeout_s=9),
+    "no program": lambda host, at: host.run([at], timeout_s=60),
+    "null in an argument": lambda host, _: host.run(["true", "\0"], timeout_s=60),
     "no program, detached": lambda host, at: host.start_detached([at], cwd="/", log="/dev/null"),
     "no folder, detached": lambda host, at: host.start_detached(["true"], cwd=at, log="/dev/null"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -39,15 +40,33 @@ class Followed:
         self.feed.subscribe(self.heard.append)
         self.reader = Reader(self.store, self.feed, poll_s=0.1)
 
-    def begin(self, run_id: str) -> Path:
-        attempt = RunLayout(self.folder / run_id).attempt(1)
-        attempt.folder.mkdir(parents=True)
-        header = encode_header(Header(run_id, 1, 1, 1, "boot"))
-        for path in (attempt.events, attempt.metrics):
-            path.write_bytes(header)
+    def begin(self, run_id: str, *, steps: int = 0, resumed: bool = False, is_followed: bool = True) -> Path:
+        layout = RunLayout(self.folder / run_id)
+        attempts = 2 if resumed else 1
+        for number in range(1, attempts + 1):
+            attempt = layout.attempt(number)
+            attempt.folder.mkdir(parents=True)
+            header = encode_header(Header(run_id, number, 1, 1, "boot"))
+            for path in (attempt.events, attempt.metrics, attempt.system):
+                path.write_bytes(header)
+            status = {"version": 1, "run": run_id, "attempt": number, "state": "running", "step": steps}
+            attempt.status.write_text(json.dumps(status))
+            self.add(run_id, steps=range((number - 1) * steps, number * steps))
         self.store.runs.upsert(RunRow(id=run_id, name=run_id, folder=str(self.folder / run_id)))
+        if is_followed:
+            self.follow(run_id)
+        return layout.attempt(attempts).metrics
+
+    def add(self, run_id: str, *, steps: range) -> None:
+        """Let the newest attempt write some steps."""
+        layout = RunLayout(self.folder / run_id)
+        newest = max(int(entry.name) for entry in layout.attempts.iterdir())
+        with layout.attempt(newest).metrics.open("ab") as file:
+            for step in steps:
+                file.write(encode_metrics(step, step, 1.0, {"a": 1.0}))
+
+    def follow(self, run_id: str) -> None:
         self.reader.follow(FollowedRun(run_id, self.host, str(self.folder / run_id)))
-        return attempt.metrics
 
     def steps(self, run_id: str) -> list[int]:
         return self.store.metrics.read(run_id, "a")[0].tolist()
@@ -87,18 +106,21 @@ def test_cuts_lose_and_double_nothing(
         with log.open("ab", buffering=0) as file:
             while not written.is_set():
                 content = b""
-                for _ in range(dice.choice([1, 1, 5, 300])):
+                for _ in range(dice.choice([1, 1, 5, 100])):
                     content += encode_metrics(steps, steps, 1.0, {"a": steps / 7})
                     steps += 1
                 cut = dice.randrange(len(content))
                 file.write(content[:cut])
-                time.sleep(dice.uniform(0, 0.01))
+                time.sleep(dice.uniform(0, 0.04))
                 file.write(content[cut:])
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for _ in range(cuts):
+        for number in range(cuts):
+            if number % 2:  # some cuts follow each other, some come after something was read
+                read = len(followed.steps("run-1"))
+                followed.until(lambda read=read: len(followed.steps("run-1")) > read)
             before = proxy.connections
             proxy.cut_after = dice.randrange(1, 50_000)
             followed.until(lambda: proxy.cut_after is None)
@@ -158,6 +180,67 @@ def test_file_that_is_replaced_or_cut_short_is_noticed(followed: Followed, proxy
                 followed.store.metrics.read("run-1", "a")[1].tolist() == [float(generation)] * 20
             )
         )
+
+
+def numbered(host: SshHost) -> int:
+    """Return how many questions were asked on the present connection."""
+    agent = host._link.session().agent
+    assert agent is not None
+    return agent._number
+
+
+def test_many_runs_are_read_with_as_few_questions_as_one(far: SshHost, proxy: Proxy, tmp_path: Path):
+    asked: dict[tuple[int, str], int] = {}
+    for runs in (1, 40):
+        (tmp_path / f"{runs}").mkdir()
+        followed = Followed(tmp_path / f"{runs}", far)
+        before = numbered(far)
+        names = [f"run-{number}" for number in range(runs)]
+        for name in names:
+            followed.begin(name, steps=20, resumed=True)
+        for name in names:
+            followed.until(lambda name=name, followed=followed: followed.steps(name) == list(range(40)))
+        asked[runs, "first"] = numbered(far) - before
+        proxy.cut()
+        for name in names:
+            followed.add(name, steps=range(40, 42))
+        for name in names:
+            followed.until(lambda name=name, followed=followed: followed.steps(name) == list(range(42)))
+        asked[runs, "after a cut"] = numbered(far)
+        followed.reader.close()
+        followed.reader = Reader(followed.store, followed.feed, poll_s=0.1)
+        for name in names:
+            followed.add(name, steps=range(42, 44))
+        before = numbered(far)
+        for name in names:
+            followed.follow(name)
+        for name in names:
+            followed.until(lambda name=name, followed=followed: followed.steps(name) == list(range(44)))
+        asked[runs, "anew"] = numbered(far) - before
+        assert followed.heard_steps(names[-1]) == Counter(range(44))
+        followed.close()
+    # The first of them is begun with while the others are still named.
+    assert max(asked.values()) <= 12, asked
+
+
+def test_more_than_comes_at_once_is_read_in_parts_and_as_a_whole(followed: Followed, far: SshHost):
+    lines = b"".join(encode_metrics(step, step, 1.0, {"a": 1.0, "b" * 100: 2.0}) for step in range(2000))
+    assert len(lines) > 250_000
+    before = numbered(far)
+    sizes = [1, 1, 9, 1, 1, 1, 1, 1, 1, 1, 1]  # the third is larger than all that comes at once
+    for number, times in enumerate(sizes):
+        log = followed.begin(f"run-{number}", is_followed=False)
+        with log.open("ab") as file:
+            for _ in range(times):
+                file.write(lines)
+    for number in range(len(sizes)):
+        followed.follow(f"run-{number}")
+    for number, times in enumerate(sizes):
+        followed.until(lambda number=number: followed.steps(f"run-{number}") == list(range(2000)))
+        followed.until(
+            lambda number=number, times=times: set(followed.heard_steps(f"run-{number}").values()) == {times}
+        )
+    assert numbered(far) - before <= 25
 
 
 def test_new_bytes_come_without_a_question(far: SshHost, proxy: Proxy, tmp_path: Path):
@@ -228,7 +311,7 @@ def test_host_without_commands_is_followed_by_looking(sftp_host: SshHost, tmp_pa
             file.write(encode_metrics(step, step, 1.0, {"a": 1.0}))
     followed.until(lambda: followed.steps("run-1") == list(range(5)))
     with pytest.raises(TransportError, match="runs no commands"):
-        sftp_host.run(["true"], timeout_s=9)
+        sftp_host.run(["true"], timeout_s=60)
     with pytest.raises(TransportError, match="runs no commands"):
         sftp_host.start_detached(["true"], cwd="/", log="/dev/null")
     followed.close()

@@ -40,7 +40,7 @@ def test_unknown_host_is_refused_with_its_fingerprint_and_accepted_by_it(sshd: S
     assert not (tmp_path / "known_hosts").exists()
     host.accept_key(caught.value.fingerprint)
     host.accept_key(caught.value.fingerprint)
-    assert host.run(["true"], timeout_s=9).exit_code == 0
+    assert host.run(["true"], timeout_s=60).exit_code == 0
     assert (tmp_path / "known_hosts").read_text().count("\n") == 1
     host.close()
 
@@ -72,7 +72,7 @@ def test_openssh_files_are_understood(sshd: Server, tmp_path: Path, hashed: bool
     if hashed:
         subprocess.run(["ssh-keygen", "-q", "-H", "-f", theirs], check=True, capture_output=True)
     host = SshHost(sshd.entry(), KnownHosts(tmp_path / "own", (theirs,)), timings=QUICK)
-    assert host.run(["true"], timeout_s=9).exit_code == 0
+    assert host.run(["true"], timeout_s=60).exit_code == 0
     host.close()
 
 
@@ -123,7 +123,7 @@ def test_key_with_a_passphrase_is_unlocked_by_it(sshd: Server, tmp_path: Path):
     sshd.let_in(tmp_path / "locked")
     identity = str(tmp_path / "locked")
     host = sshd.host(identity=identity, secrets=lambda _: Secret("open sesame"))
-    assert host.run(["true"], timeout_s=9).exit_code == 0
+    assert host.run(["true"], timeout_s=60).exit_code == 0
     host.close()
     for secret, said in ((None, "needs its passphrase"), (Secret("no"), "passphrase is wrong")):
         host = sshd.host(identity=identity, secrets=lambda _, secret=secret: secret)
@@ -151,7 +151,7 @@ def test_a_host_is_reached_through_another(sshd: Server, own_sshd: Server, tmp_p
     (tmp_path / "known").write_text(f"[127.0.0.1]:{own_sshd.port} {kind} {key}\n{sshd_line}")
     known = KnownHosts(tmp_path / "known", ())
     host = SshHost(sshd.entry(proxy_jump=(jump,)), known, timings=QUICK)
-    assert host.run(["true"], timeout_s=9).exit_code == 0
+    assert host.run(["true"], timeout_s=60).exit_code == 0
     assert "Accepted publickey" in own_sshd.log()
     host.close()
 
@@ -172,7 +172,7 @@ def test_nobody_there_and_a_server_that_is_none_are_unreachable(tmp_path: Path, 
 def test_host_without_that_python_says_so(sshd: Server):
     host = sshd.host(python="/no/such/python")
     with pytest.raises(TransportError, match="runs no commands") as caught:
-        host.run(["true"], timeout_s=9)
+        host.run(["true"], timeout_s=60)
     assert "no such Python" in str(caught.value.__cause__)
     assert host.stat("/") is not None
     host.close()

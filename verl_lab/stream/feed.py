@@ -77,6 +77,10 @@ class Feed:
         with self._changing:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
 
+    def is_heard(self, run_id: str) -> bool:
+        """Say whether anybody listens to this very run."""
+        return any(subscription.run_id == run_id for subscription in self._subscriptions)
+
     def publish(self, update: RunUpdate) -> None:
         """Hand over an update.
 

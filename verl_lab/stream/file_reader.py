@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from verl_lab.store import Batch, FilePosition
 from verl_lab.stream.cursor import LONGEST_LINE_BYTES, PROBE_BYTES, Cursor
+from verl_lab.stream.formats.base import LogFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from verl_lab.store import Store
-    from verl_lab.stream.formats.base import LogFormat, Parsed, Parser
+    from verl_lab.stream.formats.base import Parsed, Parser
     from verl_lab.transport.base import FileStat, Host
 
 _CHUNK_BYTES = 4 * 2**20
@@ -50,7 +51,7 @@ class FileReader:
     position
         Where to begin: what lies before is neither stored nor delivered again.
     recognise
-        Gives the format for the file's first bytes; None while that cannot be told.
+        The format, or what gives it for the file's first bytes: None while that cannot be told.
     deliver
         Called with the attempt and what was read, once that is in the index.
     """
@@ -62,7 +63,7 @@ class FileReader:
         source: Source,
         *,
         position: FilePosition | None,
-        recognise: Callable[[bytes], LogFormat | None],
+        recognise: LogFormat | Callable[[bytes], LogFormat | None],
         deliver: Callable[[int, Parsed], None],
     ) -> None:
         self._store = store
@@ -78,20 +79,27 @@ class FileReader:
         self._looked: tuple[FileStat | None, int] = (None, 0)
         self._adopt(position)
 
-    def read(self, *, thoroughly: bool) -> bool:
+    @property
+    def begin(self) -> int:
+        """From which byte the next read needs the file."""
+        return self._cursor.window_start
+
+    def read(self, *, thoroughly: bool, found: FileStat | None = None) -> bool:
         """Read everything there is now; False if there is no such file.
 
         Parameters
         ----------
         thoroughly
             Look into the file even if its size and time are as they were.
+        found
+            What the host just said of it, where it was asked.
 
         Raises
         ------
         TransportError, StoreError
             Nothing is lost: the next call goes on where the index stands.
         """
-        found = self._host.stat(self._path)
+        found = found or self._host.stat(self._path)
         if found is None:
             return False
         # Times are coarse: a file may change again without a new one, so a change is looked at twice.
@@ -116,8 +124,7 @@ class FileReader:
             self._adopt(ahead)  # the file ends before what is stored: the next look finds it replaced
             return True
         if self._format is None:
-            beginning = window if cursor.window_start == 0 else self._host.read(self._path, 0, _BEGINNING_BYTES)
-            self._format = self._recognise(beginning)
+            self._format = self._recognised(window)
         if self._format is None:
             return False
         lines = self._format.split(cursor, head, window)
@@ -140,6 +147,12 @@ class FileReader:
         self._parser = parser
         self._deliver(self._attempt, parsed)
         return len(window) == wanted
+
+    def _recognised(self, window: bytes) -> LogFormat | None:
+        if isinstance(self._recognise, LogFormat):
+            return self._recognise
+        is_beginning = self._cursor.window_start == 0
+        return self._recognise(window if is_beginning else self._host.read(self._path, 0, _BEGINNING_BYTES))
 
     def _new_parser(self, format_: LogFormat) -> Parser:
         """Return a parser that has seen what it must have seen to go on from the cursor."""

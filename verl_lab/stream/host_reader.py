@@ -12,7 +12,7 @@ from verl_lab.errors import TransportError, UnreachableError, VerlLabError
 from verl_lab.stream.feed import RunUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from verl_lab.stream.feed import Feed
     from verl_lab.stream.run_reader import RunReader
@@ -32,6 +32,7 @@ class _Followed:
         self.reader = reader
         self.due = 0.0
         self.failures = 0
+        self.is_away = False
         self.error: str | None = None
 
 
@@ -88,15 +89,44 @@ class HostReader:
             self._read(runs, changed)
             changed = self._wait(runs)
 
-    def _read(self, runs: Iterable[_Followed], changed: set[str]) -> None:
+    def _read(self, runs: Sequence[_Followed], changed: set[str]) -> None:
         now = time.monotonic()
         folders = {str(PurePosixPath(path).parent) for path in changed} | changed
+        due: list[_Followed] = []
         for run in runs:
+            # What a host that was away tells says that it is back; anything else that failed is given its pause.
+            told = (run.failures == 0 or run.is_away) and not folders.isdisjoint(run.reader.folders)
+            if now >= run.due or (told and any(map(run.reader.concerns, changed))):
+                due.append(run)
+        ready = 0
+        for place, run in enumerate(due):
             if self._is_closing:
                 return
-            told = run.failures == 0 and not folders.isdisjoint(run.reader.folders)
-            if now >= run.due or (told and any(map(run.reader.concerns, changed))):
-                self._read_one(run)
+            if place >= ready or self._watcher.is_broken:
+                try:
+                    ready = place + max(1, self._look_ahead(due[place:]))
+                except UnreachableError as error:
+                    for left in due[place:]:
+                        self._failed(left, error)
+                    return
+            self._read_one(run)
+
+    def _look_ahead(self, runs: Sequence[_Followed]) -> int:
+        """Fetch what reading these runs will ask for; return of how many, from the first on, that is there.
+
+        So a host far away is asked once for many runs, and not once for each of their files.
+        """
+        try:
+            names = self._watcher.names_ahead([folder for run in runs for folder in run.reader.listed])
+            if names is None:
+                return len(runs)
+            wanted = [run.reader.files_ahead(names) for run in runs]
+            there = self._watcher.read_ahead({path: begin for files in wanted for path, begin in files.items()})
+        except UnreachableError:
+            raise
+        except VerlLabError:  # reading the run that it comes from says what it is
+            return len(runs)
+        return next((place for place, files in enumerate(wanted) if not there.issuperset(files)), len(runs))
 
     def _read_one(self, run: _Followed) -> None:
         try:
@@ -107,11 +137,14 @@ class HostReader:
             _logger.exception("Reading %s failed", run.reader.followed.run_id)
             self._failed(run, error)
         else:
+            run.reader.was_looked_at.set()
             run.failures, run.error = 0, None
             run.due = time.monotonic() + self._poll_s * (_OVER_POLLS if run.reader.is_over else 1)
 
     def _failed(self, run: _Followed, error: Exception) -> None:
-        longest_s = _AWAY_PAUSE_S if isinstance(error, UnreachableError) else _LONGEST_PAUSE_S
+        run.reader.was_looked_at.set()
+        run.is_away = isinstance(error, UnreachableError)
+        longest_s = _AWAY_PAUSE_S if run.is_away else _LONGEST_PAUSE_S
         run.due = time.monotonic() + min(self._poll_s * 2**run.failures, longest_s)
         run.failures = min(run.failures + 1, 16)
         said = str(error) if isinstance(error, VerlLabError) else f"{type(error).__name__}: {error}"

@@ -68,11 +68,17 @@ class Reader:
         with self._changing:
             return run_id in self._runs
 
-    def status(self, run_id: str) -> tuple[Status, float] | None:
-        """Return the status of a followed run that was read last, and how many seconds ago; None if there is none."""
+    def status(self, run_id: str, *, patience_s: float = 0) -> tuple[Status, float] | None:
+        """Return the status of a followed run that was read last, and how many seconds ago; None if there is none.
+
+        The first look at a run is waited for, up to ``patience_s``.
+        """
         with self._changing:
             reader = self._runs.get(run_id)
-        return None if reader is None else reader.status
+        if reader is None:
+            return None
+        reader.was_looked_at.wait(patience_s)
+        return reader.status
 
     def unfollow(self, run_id: str) -> None:
         """Read a run no more; a read that is under way ends first."""

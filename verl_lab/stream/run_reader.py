@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import NotFoundError
+from verl_lab.stream.cursor import Cursor
 from verl_lab.stream.feed import RunUpdate
 from verl_lab.stream.file_reader import FileReader, Source
 from verl_lab.stream.formats import ours
@@ -18,11 +19,11 @@ from verl_lab.stream.formats.status import decode_status
 from verl_lab.stream.logs import is_event_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from verl_lab.domain.run import Status
     from verl_lab.domain.wire import AttemptLayout
-    from verl_lab.store import Store
+    from verl_lab.store import FilePosition, Store
     from verl_lab.stream.feed import Feed
     from verl_lab.stream.followed import FollowedRun
     from verl_lab.stream.formats.base import LogFormat, Parsed
@@ -37,6 +38,8 @@ class RunReader:
 
     def __init__(self, store: Store, feed: Feed, followed: FollowedRun) -> None:
         self.followed = followed
+        self.was_looked_at = threading.Event()
+        """Set once the background thread has read it, or could not."""
         self._store = store
         self._feed = feed
         self._reading = threading.RLock()  # a listener may ask for a sync of the very run it hears of
@@ -62,6 +65,28 @@ class RunReader:
             return [path if self._is_folder else str(PurePosixPath(path).parent)]
         newest = [str(self._layout.attempt(self._newest).folder)] if self._newest else []
         return [str(self._layout.attempts), *newest]
+
+    @property
+    def listed(self) -> list[str]:
+        """The folders that the next read lists first."""
+        return [] if self.followed.kind == "attached" else [str(self._layout.attempts)]
+
+    def files_ahead(self, names: Mapping[str, list[str]]) -> dict[str, int]:
+        """Return the files that the next read looks at, and from which byte, as the ``listed`` folders tell."""
+        if self.followed.kind == "attached":
+            path = self.followed.path
+            attempt = max((number for number, _ in self._positions), default=1)
+            return {path: self._begin_of(path, self._positions.get((attempt, _ATTACHED_FILE)))}
+        found: dict[str, int] = {}
+        numbers = _numbers(names.get(str(self._layout.attempts), []))
+        for number in numbers:
+            attempt = self._layout.attempt(number)
+            for path in (attempt.events, attempt.metrics):
+                found[str(path)] = self._begin_of(str(path), self._positions.get((number, path.name)))
+            found[str(attempt.system)] = self._begin_of(str(attempt.system), None)
+        if numbers:
+            found[str(self._layout.attempt(numbers[-1]).status)] = 0
+        return found
 
     def concerns(self, path: str) -> bool:
         """Say whether a changed path may be news of this run."""
@@ -116,7 +141,7 @@ class RunReader:
             return
         attempt = max((number for number, _ in self._positions), default=1)
         source = Source(run_id, attempt, _ATTACHED_FILE, path, is_foreign=True)
-        if not self._reader_of(source, _foreign_format).read(thoroughly=thoroughly):
+        if not self._reader_of(source, _foreign_format).read(thoroughly=thoroughly, found=found):
             raise NotFoundError(f"The log {path} is gone.", "It is looked for again.")
 
     def _read_event_files(self, *, thoroughly: bool) -> None:
@@ -148,7 +173,7 @@ class RunReader:
 
     def _read_attempts(self, *, thoroughly: bool) -> None:
         names = self.followed.host.list_folder(str(self._layout.attempts))
-        numbers = sorted(int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 10)  # noqa: PLR2004
+        numbers = _numbers(names)
         self._newest = max(numbers, default=0)
         # The status is read before the files and told after them: a run that is over has been read to its end.
         status = self._read_status(self._layout.attempt(self._newest)) if numbers else None
@@ -157,16 +182,24 @@ class RunReader:
             # The events say where a resumed attempt went on from, before its first metrics come.
             for path, format_ in ((attempt.events, ours.EVENTS), (attempt.metrics, ours.METRICS)):
                 source = Source(self.followed.run_id, number, path.name, str(path))
-                self._reader_of(source, lambda _, format_=format_: format_).read(thoroughly=thoroughly)
+                self._reader_of(source, format_).read(thoroughly=thoroughly)
             self._read_samples(number, attempt.system, thoroughly=thoroughly)
         if status is not None:
             self._take_status(status)
 
+    def _begin_of(self, path: str, position: FilePosition | None) -> int:
+        """Return from where a file is read next; ``position`` counts until there is a reader of it."""
+        reader = self._files.get(path)
+        if reader is not None:
+            return reader.begin
+        return 0 if position is None else Cursor(position.offset).window_start
+
     def _read_samples(self, attempt: int, path: PurePosixPath, *, thoroughly: bool) -> None:
         """Read what the host was measured to do, where it was: it is kept apart from what the trainer logged."""
-        reader = self._files.get(str(path))
+        reader, found = self._files.get(str(path)), None
         if reader is None:
-            if self.followed.host.stat(str(path)) is None:
+            found = self.followed.host.stat(str(path))
+            if found is None:
                 return
             source = Source(self._store.system_of(self.followed.run_id), attempt, path.name, str(path))
             reader = self._files[source.path] = FileReader(
@@ -174,17 +207,17 @@ class RunReader:
                 self.followed.host,
                 source,
                 position=self._store.position(source.run_id, attempt, source.file),
-                recognise=lambda _: ours.SYSTEM,
+                recognise=ours.SYSTEM,
                 deliver=self._tell_of_samples,
             )
-        reader.read(thoroughly=thoroughly)
+        reader.read(thoroughly=thoroughly, found=found)
 
     def _tell_of_samples(self, attempt: int, parsed: Parsed) -> None:
         # Whoever hears of it looks it up: as records, they would pass for steps of the training.
         if parsed.records:
             self._feed.publish(RunUpdate(self.followed.run_id, attempt))
 
-    def _reader_of(self, source: Source, recognise: Callable[[bytes], LogFormat | None]) -> FileReader:
+    def _reader_of(self, source: Source, recognise: LogFormat | Callable[[bytes], LogFormat | None]) -> FileReader:
         reader = self._files.get(source.path)
         if reader is None:
             reader = self._files[source.path] = FileReader(
@@ -228,6 +261,11 @@ class RunReader:
         if old is None or old.updated is None or status.updated is None:
             return True
         return replace(old, updated=status.updated) != status or abs(status.updated - old.updated) >= _HEARTBEAT_S
+
+
+def _numbers(names: Iterable[str]) -> list[int]:
+    """Return the attempts among the names in their folder."""
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 10)  # noqa: PLR2004
 
 
 def _foreign_format(beginning: bytes) -> LogFormat | None:

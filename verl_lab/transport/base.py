@@ -42,6 +42,25 @@ class Watcher(Protocol):
         """Return the paths that changed, at the latest after ``timeout_s``, possibly none."""
         ...
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether what was known of the host went with the connection to it."""
+        ...
+
+    def names_ahead(self, folders: Sequence[str]) -> dict[str, list[str]] | None:
+        """Fetch at once what ``list_folder`` is about to be asked by the thread that waits, and return it.
+
+        What cannot be listed is left out. None where asking costs nothing, so that there is nothing to do ahead.
+        """
+        ...
+
+    def read_ahead(self, files: Mapping[str, int]) -> set[str]:
+        """Fetch at once what ``stat`` and ``read`` are about to be asked: files, with where reading begins.
+
+        Returns those that are there as a whole. Not all of much comes at once, and what is too large never does.
+        """
+        ...
+
     def wake(self) -> None:
         """End the present ``wait`` at once; callable from any thread."""
         ...

@@ -200,6 +200,18 @@ class LocalWatcher:
                 changed = self._fetch(left_s)
             return changed
 
+    @property
+    def is_broken(self) -> bool:
+        """Never: there is no connection."""
+        return False
+
+    def names_ahead(self, folders: Sequence[str]) -> None:
+        """Do nothing: here asking costs nothing."""
+
+    def read_ahead(self, files: Mapping[str, int]) -> set[str]:
+        """Do nothing: every file is there."""
+        return set(files)
+
     def wake(self) -> None:
         """End the present ``wait`` at once, or the next if there is none; callable from any thread."""
         self._is_woken = True

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_MODULES = ("__init__", "frames", "files", "commands", "notify", "follow", "program")
+_MODULES = ("__init__", "frames", "files", "commands", "notify", "known", "follow", "program")
 _PACKAGE = "verl_lab.transport.ssh.agent"
 _PACKET_BYTES = 2**15
 _TAKE_BYTES = 2**24  # as much as there is: what paramiko keeps back, it moves
@@ -264,7 +264,7 @@ class AgentChannel:
             return NoPythonError(f"{self.host} has no such Python: {said}.", "Give the path of one in `python`.")
         return NoCommandsError(
             f"{self.host} runs no commands for us{': ' + said if said else ''}.",
-            "Files can be read and written over SFTP; launching needs a login that may run Python.",
+            "Runs there can be read over SFTP, slowly. Sending data and launching needs a login that may run Python.",
         )
 
     def _receive(self) -> Iterator[Frame]:

@@ -82,6 +82,41 @@ class Mirror:
                 _take(one, stat, what, begin, content)
         return set(head["changed"])
 
+    def take_ahead(self, frame: Frame) -> None:
+        """Take in what was fetched before anybody asked for it."""
+        head, body = frame
+        number = head["number"]
+        for folder, names in head["lists"].items():
+            self.saw_names(folder, number, names, is_given=False)
+        place = 0
+        for path, stat, begin, *sizes in head["files"]:
+            one = self._renewed(path, number)
+            one.stat, one.is_stat_known = described(stat), True
+            one.given.clear()
+            if begin >= 0:
+                middle, end = place + sizes[0], place + sum(sizes)
+                one.head, one.start, one.content, one.is_whole = body[place:middle], begin, body[middle:end], True
+                place = end
+
+    def holds_names(self, folder: str) -> bool:
+        """Say whether a folder's names would be answered from here."""
+        return self.names_held(folder) is not None
+
+    def names_held(self, folder: str) -> list[str] | None:
+        """Return a folder's names without giving the answer away."""
+        one = self._paths.get(folder)
+        return None if one is None else one.names
+
+    def holds(self, path: str, begin: int) -> bool:
+        """Say whether a path's description, and its bytes from ``begin`` on, would be answered from here."""
+        one = self._paths.get(path)
+        if one is None or not one.is_stat_known:
+            return False
+        if one.stat is None or one.stat.is_dir:
+            return True
+        has_head = not begin or len(one.head) >= min(begin, _PROBE_BYTES)
+        return one.is_whole and one.start <= begin <= one.end and has_head
+
     def stat(self, path: str) -> tuple[FileStat | None] | None:
         """Return the description in a tuple; None if the host has to be asked."""
         one = self._paths.get(path)
@@ -114,11 +149,14 @@ class Mirror:
         one.stat, one.is_stat_known = stat, True
         one.given.add("stat")
 
-    def saw_names(self, path: str, number: int, names: list[str]) -> None:
-        """Keep the host's answer."""
+    def saw_names(self, path: str, number: int, names: list[str], *, is_given: bool = True) -> None:
+        """Keep the host's answer; ``is_given`` if whoever asked has it."""
         one = self._renewed(path, number)
         one.names = names
-        one.given.add("names")
+        if is_given:
+            one.given.add("names")
+        else:
+            one.given.discard("names")
 
     def saw(self, path: str, number: int, offset: int, content: bytes, *, is_whole: bool) -> None:
         """Keep the bytes the host answered with; ``is_whole`` if the file ends behind them."""

@@ -13,7 +13,7 @@ from verl_lab.errors import TransportError
 from verl_lab.transport.ssh.mirror import Mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from verl_lab.transport.ssh.agent.frames import Frame
     from verl_lab.transport.ssh.channel import AgentChannel
@@ -75,11 +75,13 @@ class SshWatcher:
             self.mirror.begin_round()
             changed: set[str] = set()
             while not changed and self._goes_on():
+                if self.is_broken:
+                    self._fail()
                 connected = self._connected(until)
                 if connected and self._told_folders != self._folders:
                     self._tell_folders()
                 with self._news:
-                    is_due = self._frames or self._is_woken or self._is_closed or self._lost()
+                    is_due = self._frames or self._is_woken or self._is_closed or self.is_broken
                     if not is_due and self._told_folders in (self._folders, None):
                         left_s = until - time.monotonic()
                         if left_s <= 0:
@@ -88,9 +90,44 @@ class SshWatcher:
                     frames, self._frames = self._frames, []
                 for frame in frames:
                     changed |= self.mirror.apply(frame)
-                if self._lost():
+                if self.is_broken:
                     self._fail()
             return changed
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the channel that followed for this watcher has ended."""
+        return self._channel is not None and self._channel.is_closed
+
+    def names_ahead(self, folders: Sequence[str]) -> dict[str, list[str]] | None:
+        """Fetch what folders hold, in one round trip for all; None on a host that runs no commands.
+
+        Raises
+        ------
+        TransportError
+            The host is unreachable.
+        """
+        with self._waiting:
+            channel = self._channel_now()
+            if channel is None:
+                return None
+            self._fetch(channel, [folder for folder in folders if not self.mirror.holds_names(folder)], {})
+            return {folder: names for folder in folders if (names := self.mirror.names_held(folder)) is not None}
+
+    def read_ahead(self, files: Mapping[str, int]) -> set[str]:
+        """Fetch files from where reading begins, in one round trip for all that fit into one answer.
+
+        Raises
+        ------
+        TransportError
+            The host is unreachable.
+        """
+        with self._waiting:
+            channel = self._channel_now()
+            if channel is not None:
+                missing = {path: begin for path, begin in files.items() if not self.mirror.holds(path, begin)}
+                self._fetch(channel, [], missing)
+            return {path for path, begin in files.items() if self.mirror.holds(path, begin)}
 
     def wake(self) -> None:
         """End the present ``wait`` at once, or the next if there is none; callable from any thread."""
@@ -117,6 +154,23 @@ class SshWatcher:
             was_woken, self._is_woken = self._is_woken, False
             return not was_woken
 
+    def _channel_now(self) -> AgentChannel | None:
+        """Return the channel, for what this thread then reads; connects if there is no connection."""
+        if self._is_closed:
+            return None
+        self._waits(self)
+        if self._channel is None or self.is_broken:
+            self._channel = None
+            agent = self._link.session().agent
+            if agent is not None:
+                self._take(agent)
+        return self._channel
+
+    def _fetch(self, channel: AgentChannel, folders: Sequence[str], files: Mapping[str, int]) -> None:
+        if folders or files:
+            answer = channel.ask("look", watch=self.number, folders=list(folders), files=dict(files))
+            self.mirror.take_ahead(answer)
+
     def _connected(self, until: float) -> bool:
         """Have a channel, if there is one before the time is up or someone wakes this."""
         if self._channel is not None:
@@ -136,20 +190,22 @@ class SshWatcher:
         agent = coming.result().agent
         if agent is None:
             return False
+        self._take(agent)
+        return True
+
+    def _take(self, agent: AgentChannel) -> None:
         self._told_folders = None
         self.mirror.clear()
+        with self._news:
+            self._frames.clear()
         agent.subscribe(self.number, self._told)
         self._channel = agent
-        return True
 
     def _tell_folders(self) -> None:
         channel, folders = self._channel, self._folders
         if channel is not None:
             channel.tell("watch", watch=self.number, folders=folders)
             self._told_folders = folders
-
-    def _lost(self) -> bool:
-        return self._channel is not None and self._channel.is_closed
 
     def _fail(self) -> None:
         channel, self._channel = self._channel, None

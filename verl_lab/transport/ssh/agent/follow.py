@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verl_lab.transport.ssh.agent import files
+from verl_lab.transport.ssh.agent.known import KnownFile, ahead, ends, look, pread, quietly, sized
 from verl_lab.transport.ssh.agent.notify import Notify
 
 if TYPE_CHECKING:
@@ -24,27 +25,9 @@ if TYPE_CHECKING:
 LOOK_S = 0.5  # not every file system tells of its changes
 BLIND_LOOK_S = 0.05
 GATHER_S = 0.004
-PROBE_BYTES = 1024
-PUSHED_BYTES = 2**16
+AHEAD_BYTES = 2**21
 
 _NOTHING: set[tuple[str, str]] = set()
-
-
-class _File:
-    """What the client knows of a file: how it was described, where its bytes end, and what they begin and end with."""
-
-    def __init__(self) -> None:
-        self.stat: list[Any] | None = None
-        self.is_stat_known = False
-        self.end = -1  # its bytes are not followed
-        self.taken = 0
-        self.head = b""
-        self.foot = b""
-        self.is_told_behind = False
-
-    def saw(self, head: bytes, foot: bytes, end: int) -> None:
-        self.head, self.foot, self.end = head, foot, end
-        self.is_told_behind = False
 
 
 class Watch:
@@ -53,7 +36,7 @@ class Watch:
     def __init__(self) -> None:
         self.folders: list[str] = []
         self.identities: dict[str, tuple[int, int] | None] = {}
-        self.files: dict[str, _File] = {}
+        self.files: dict[str, KnownFile] = {}
         self.lists: dict[str, list[str] | None] = {}
         self.told: set[str] = set()
         self.number = 0  # of the newest thing said; what is older than an answer is no news
@@ -106,7 +89,7 @@ class Follower:
         """Describe a path, and follow that from now on; also return the number of this answer."""
         with self._changing:
             watch = self._watches.setdefault(number, Watch())
-            file = watch.files.setdefault(path, _File())
+            file = watch.files.setdefault(path, KnownFile())
             found = files.described(path)
             file.stat, file.is_stat_known = found, True
             return found, self._next(watch)
@@ -126,14 +109,14 @@ class Follower:
         """Read, and follow the bytes behind that if they end where the file does; also return its size."""
         with self._changing:
             watch = self._watches.setdefault(number, Watch())
-            file = watch.files.setdefault(path, _File())
+            file = watch.files.setdefault(path, KnownFile())
             descriptor = os.open(files.absolute(path), os.O_RDONLY | os.O_CLOEXEC)
             try:
-                content = _pread(descriptor, limit, offset)
+                content = pread(descriptor, limit, offset)
                 end = offset + len(content)
                 size = os.fstat(descriptor).st_size
                 if len(content) < limit and end == size:
-                    head, foot = _ends(descriptor, end)
+                    head, foot = ends(descriptor, end)
                     file.saw(head, foot, end)
                     file.taken = end
                 elif end <= file.end:
@@ -146,6 +129,45 @@ class Follower:
             number = self._next(watch)
         self._nudge(path)
         return content, size, number
+
+    def look(
+        self, number: int, folders: list[str], wanted: dict[str, int]
+    ) -> tuple[dict[str, list[str]], list[list[Any]], bytes, int]:
+        """List folders, describe files and read them from an offset to their ends, and follow all that from now on.
+
+        Of each file there is its description, the offset or -1 where its bytes are not among these, and how many
+        bytes there are: of its beginning, and from the offset. What cannot be looked at is left out: whoever asks
+        for it by itself hears why.
+        """
+        lists: dict[str, list[str]] = {}
+        found: list[list[Any]] = []
+        bodies: list[bytes] = []
+        left = AHEAD_BYTES
+        with self._changing:
+            watch = self._watches.setdefault(number, Watch())
+            for folder in folders:
+                names = quietly(files.listed, folder)
+                if names is not None:
+                    watch.lists[folder] = lists[folder] = names
+            for path, begin in wanted.items():
+                file = watch.files.setdefault(path, KnownFile())
+                try:
+                    file.stat, file.is_stat_known = files.described(path), True
+                    read = ahead(path, file, begin, left)
+                except (OSError, ValueError):
+                    if file.is_stat_known:
+                        found.append([path, file.stat, -1])
+                    continue
+                found.append([path, sized(file.stat, file.end) if read else file.stat, begin if read else -1])
+                if read:
+                    found[-1] += map(len, read)
+                    bodies += read
+                    left -= sum(map(len, read))
+            self._is_changed = True
+            self._dirty |= set(wanted)
+            answer = self._next(watch)
+        self._nudge()
+        return lists, found, b"".join(bodies), answer
 
     def _next(self, watch: Watch) -> int:
         watch.number += 1
@@ -218,7 +240,7 @@ class Follower:
         lists: dict[str, list[str] | None] = {}
         for folder in watch.lists:
             if look_at_all or folder in touched or folder in watch.told:
-                names = _quietly(files.listed, folder)
+                names = quietly(files.listed, folder)
                 if names != watch.lists[folder]:
                     watch.lists[folder] = lists[folder] = names
         looked_at = watch.files if look_at_all else _among(watch.files, changed | dirty, watch.told)
@@ -226,7 +248,7 @@ class Follower:
         bodies: list[bytes] = []
         for path in looked_at:
             is_touched = path in changed or path in dirty
-            news = _look(path, watch.files[path], is_touched=is_touched)
+            news = look(path, watch.files[path], is_touched=is_touched)
             if news is not None:
                 described.append([path, *news[:3]])
                 bodies.append(news[3])
@@ -238,86 +260,7 @@ class Follower:
             self._tell({**said, "sizes": [len(body) for body in bodies]}, b"".join(bodies))
 
 
-def _look(path: str, file: _File, *, is_touched: bool) -> tuple[list[Any] | None, str, int, bytes] | None:
-    """Return what is new about a file: its description, what became of its bytes, where new ones begin, and those.
-
-    What became of them is ``same``, ``more``, ``anew`` or ``behind``: the client then has to fetch them.
-    """
-    found: list[Any] | None = _quietly(files.described, path)
-    is_new = not file.is_stat_known or found != file.stat
-    if not is_new and not is_touched:
-        return None
-    file.stat, file.is_stat_known = found, True
-    was_told_behind = file.is_told_behind or file.end < 0
-    try:
-        what, begin, content = _bytes(path, file)
-    except OSError:
-        file.end = -1
-        what, begin, content = "behind", 0, b""
-    if not is_new and (what == "same" or (what == "behind" and was_told_behind)):
-        return None
-    if content:
-        found = _sized(found, file.end)
-    return found, what, begin, content
-
-
-def _bytes(path: str, file: _File) -> tuple[str, int, bytes]:
-    if file.end < 0:
-        return "behind", 0, b""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size < file.end or _ends(descriptor, file.end) != (file.head, file.foot):
-            if size > PUSHED_BYTES:
-                file.end = -1
-                return "behind", 0, b""
-            content = _pread(descriptor, PUSHED_BYTES, 0)
-            file.saw(*_ends(descriptor, len(content)), len(content))
-            file.taken = 0
-            return "anew", 0, content
-        begin = file.end
-        if size == begin:
-            return "same", 0, b""
-        if size - file.taken > PUSHED_BYTES:
-            file.is_told_behind = True
-            return "behind", 0, b""
-        content = _pread(descriptor, PUSHED_BYTES, begin)
-        end = begin + len(content)
-        file.saw(*_ends(descriptor, end), end)
-        return "more", begin, content
-    finally:
-        os.close(descriptor)
-
-
-def _sized(found: list[Any] | None, size: int) -> list[Any] | None:
-    """Return the description with the size that the bytes told have: the file may have grown between two looks."""
-    return found and [size, *found[1:]]
-
-
-def _ends(descriptor: int, end: int) -> tuple[bytes, bytes]:
-    start = max(0, end - PROBE_BYTES)
-    return _pread(descriptor, min(PROBE_BYTES, end), 0), _pread(descriptor, end - start, start)
-
-
-def _pread(descriptor: int, size: int, offset: int) -> bytes:
-    content = os.pread(descriptor, size, offset)
-    while 0 < len(content) < size:
-        more = os.pread(descriptor, size - len(content), offset + len(content))
-        if not more:
-            break
-        content += more
-    return content
-
-
-def _quietly(look: Callable[[str], Any], path: str) -> Any:
-    """Look; what cannot be looked at is not there, and whoever asks for it by itself hears why."""
-    try:
-        return look(path)
-    except (OSError, ValueError):
-        return None
-
-
-def _among(followed: dict[str, _File], changed: set[str], folders: Iterable[str]) -> list[str]:
+def _among(followed: dict[str, KnownFile], changed: set[str], folders: Iterable[str]) -> list[str]:
     """Return what is followed and changed, or lies in a folder that came to be."""
     inside = [path for path in followed if path.rpartition("/")[0] in folders]
     return [*inside, *(path for path in changed if path in followed and path not in inside)]

@@ -17,7 +17,7 @@ from verl_lab.transport.ssh.agent.frames import MARK, encode, read_frame
 if TYPE_CHECKING:
     from verl_lab.transport.ssh.agent.frames import Head
 
-CREDIT = 16  # pieces on their way at once
+CREDIT = 8  # pieces on their way at once
 
 
 class Program:
@@ -105,6 +105,10 @@ class Program:
             self.say({"id": head["id"], "more": True}, piece)
         return {}, b""
 
+    def _do_look(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
+        lists, found, body, number = self._follower.look(head["watch"], head["folders"], head["files"])
+        return {"lists": lists, "files": found, "number": number}, body
+
     def _do_write(self, head: Head, body: bytes) -> tuple[Head, bytes]:
         return {"written": files.write(head["path"], body, only_new=head["only_new"])}, b""
 
@@ -130,6 +134,17 @@ class Program:
         arriving = files.Arriving(head["path"], head["token"])
         self._arriving[head["transfer"]] = arriving
         return {"size": arriving.size, "sha256": arriving.sha256}, b""
+
+    def _do_whole(self, head: Head, body: bytes) -> tuple[Head, bytes]:
+        arriving = files.Arriving(head["path"], head["token"])
+        try:
+            arriving.be(body, head["sha256"], head["mode"])
+        finally:
+            arriving.close()
+        return {}, b""
+
+    def _do_peek(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
+        return files.peek(head["path"])
 
     def _do_piece(self, head: Head, body: bytes) -> tuple[Head, bytes]:
         arriving = self._arriving[head["transfer"]]
