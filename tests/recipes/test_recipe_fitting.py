@@ -13,6 +13,7 @@ import pytest
 from verl_lab.domain.recipe import Recipe
 from verl_lab.recipes import memory as memory_module
 from verl_lab.recipes.advice import KNOWN, REQUIRED, RESUMING
+from verl_lab.recipes.device import Machine
 from verl_lab.recipes.model_folder import facts_of
 from verl_lab.recipes.schema import schema_of
 from verl_lab.recipes.validate import check, validate
@@ -204,13 +205,12 @@ def test_the_critics_batches_are_checked_too(catalog: Catalog, inputs: Any) -> N
     assert said(validate(recipe, [*inputs.grpo, "critic.use_dynamic_bsz=false"]), key) == "", "GRPO has no critic"
 
 
-def test_memory_is_estimated_with_its_parts(catalog: Catalog, inputs: Any, model: Any, monkeypatch: Any) -> None:
+def test_memory_is_estimated_with_its_parts(catalog: Catalog, inputs: Any, model: Any) -> None:
     gib = memory_module.GIB
     recipe, base = catalog.get("grpo"), [*inputs.grpo, f"model={model(**QWEN_05B)}"]
 
     def estimated(*overrides: str, gpu: float) -> Any:
-        monkeypatch.setattr(memory_module, "gpu_memories", lambda: (int(gpu * gib),))
-        return check(recipe, [*base, *overrides], device="gpu")
+        return check(recipe, [*base, *overrides], device="gpu", machine=Machine("box", (int(gpu * gib),), None))
 
     fits = estimated(gpu=80)
     assert [problem for problem in fits.problems if "estimate" in problem.message] == []
@@ -233,12 +233,15 @@ def test_memory_is_estimated_with_its_parts(catalog: Catalog, inputs: Any, model
     assert unknown.memory is None
 
 
-def test_more_gpus_than_there_are_is_told(catalog: Catalog, inputs: Any, monkeypatch: Any) -> None:
-    from verl_lab.recipes import validate as validate_module
+def test_more_gpus_than_there_are_is_told(catalog: Catalog, inputs: Any) -> None:
+    def told(*memories: int) -> str:
+        machine = Machine("box", memories, None)
+        found = check(catalog.get("sft"), [*inputs.sft, "resources.gpus=4"], device="gpu", machine=machine)
+        return said(found.errors, "resources.gpus")
 
-    monkeypatch.setattr(validate_module, "gpu_memories", lambda: (1 << 36,) * 2)
-    problems = validate(catalog.get("sft"), [*inputs.sft, "resources.gpus=4"], device="gpu")
-    assert "this machine has 2. Set it to 2." in said(problems, "resources.gpus")
+    assert "4 GPUs are asked for, and box has 2. Set it to 2." in told(1 << 36, 1 << 36)
+    assert "4 GPUs are asked for, and box has none." in told()
+    assert told(*[1 << 36] * 4) == ""
 
 
 @pytest.mark.parametrize(

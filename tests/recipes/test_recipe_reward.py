@@ -87,7 +87,7 @@ def test_modules_beside_the_notebook_can_be_imported(judge: Any, tmp_path: Path,
 
 
 def test_a_function_that_hangs_is_ended_with_all_it_started(judge: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(reward_module, "TIMEOUT_S", 1.5)
+    monkeypatch.setattr(reward_module, "TIMEOUT_S", 5)  # its interpreter has to start within
     pids = tmp_path / "pids"
     source = (
         "import subprocess, os, time\n"

@@ -7,16 +7,17 @@ import json
 import sys
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from verl_lab.datasets import far_program
 from verl_lab.domain.host import LOCAL
 from verl_lab.errors import InvalidInputError, NoSpaceError, TransportError
-from verl_lab.inputs import shown
+from verl_lab.inputs import path_inside, shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from types import ModuleType
 
     from verl_lab.transport.base import Host
 
@@ -25,7 +26,6 @@ _PATIENCE_S = 120.0
 _SLOWEST_BYTES_A_S = 20e6  # what a host reads and hashes at least
 _LONGEST_ARGUMENT = 60_000  # Linux takes 128 KiB
 _AT_ONCE_BYTES = 4 * 2**30
-_LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,14 @@ class FarFound:
 
 
 def ask(
-    host: Host, do: str, *, size: int = 0, python: str | None = None, aside: str | None = None, **said: Any
+    host: Host,
+    do: str,
+    *,
+    size: int = 0,
+    python: str | None = None,
+    aside: str | None = None,
+    program: ModuleType = far_program,
+    **said: Any,
 ) -> dict[str, Any]:
     """Have something done on a host.
 
@@ -63,6 +70,8 @@ def ask(
         The interpreter there.
     aside
         A folder there for a request that is too long for a command; None where none is.
+    program
+        What does it.
 
     Raises
     ------
@@ -75,8 +84,9 @@ def ask(
         host.make_folder(aside)
         host.write_atomic(path, request.encode())
         request = f"@{path}"
-    program = (python or (sys.executable if host.name == LOCAL else "python3"), "-I", "-S", "-X", "utf8", "-c", _text())
-    done = host.run([*program, request], timeout_s=_PATIENCE_S + size / _SLOWEST_BYTES_A_S)
+    interpreter = python or (sys.executable if host.name == LOCAL else "python3")
+    argv = [interpreter, "-I", "-S", "-X", "utf8", "-c", _text(program), request]
+    done = host.run(argv, timeout_s=_PATIENCE_S + size / _SLOWEST_BYTES_A_S)
     try:
         answer = cast("dict[str, Any]", json.loads(done.stdout))
         failed = answer.get("error")
@@ -160,10 +170,11 @@ def _listed(host: Host, path: str, hashed: Iterable[str], size: int, python: str
 
 def _name(host: Host, name: str) -> str:
     """Return a name that a host gave, if it can be nothing else than that of a file below a folder."""
-    parts = name.split("/")
-    if not name.isprintable() or len(name) > _LONGEST_PATH or any(part in ("", ".", "..") for part in parts):
-        raise InvalidInputError(f"{host.name}: {shown(name)} is no name that a file here may have.", "Rename it there.")
-    return str(PurePosixPath(name))
+    try:
+        return path_inside("name", name)
+    except InvalidInputError:
+        what = f"{host.name}: {shown(name)} is no name that a file here may have."
+        raise InvalidInputError(what, "Rename it there.") from None
 
 
 def _batches(names: Iterable[str], files: Mapping[str, FarFile]) -> Iterator[list[str]]:
@@ -189,5 +200,5 @@ def _token(text: str) -> str:
 
 
 @cache
-def _text() -> str:
-    return Path(far_program.__file__).read_text("utf-8")
+def _text(program: ModuleType) -> str:
+    return Path(str(program.__file__)).read_text("utf-8")

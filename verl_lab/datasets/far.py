@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from verl_lab.datasets import far_collect
 from verl_lab.datasets.asking import amount, ask, check_space, listing
 from verl_lab.datasets.folder import Found, translated
-from verl_lab.datasets.snapshot import kept_name
+from verl_lab.datasets.snapshot import Kept, kept_name
 from verl_lab.errors import InvalidInputError, NoSpaceError, TransportError, UnreachableError
 from verl_lab.store.mounts import NETWORK_TYPES
 from verl_lab.transport.local import LocalHost
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["datasets", "models", "checkpoints", "files"]
 
+YOUNG_S = 24 * 3600.0
+"""A launch that takes longer than this to send what it needs has to send some of it again."""
 _PATIENCE_S = 60.0
 _ATTEMPTS_MOST = 3
 _TOLD_PARTS = 200
@@ -96,6 +99,29 @@ class FarCopies:
         """Have something done with the copies of one content."""
         about = {"kind": f"{self._root}/{kind}", "hash": content, "name": name, "network": sorted(NETWORK_TYPES)}
         return ask(self.host, do, python=self.python, aside=f"{self._root}/.requests", **about, **said)
+
+    def collect(self, runs: str, *, dry_run: bool) -> tuple[list[Kept], list[Kept]]:
+        """Remove the copies that no run's record names, and return them; with ``dry_run`` only return them.
+
+        Those that were sent or looked for within a day stay, since a launch may be on its way to its record: they are
+        returned beside.
+
+        Parameters
+        ----------
+        runs
+            The folder of the runs there.
+
+        Raises
+        ------
+        TransportError
+            A record, or a copy, cannot be read or removed.
+        """
+        about: dict[str, Any] = {"root": self._root, "runs": runs, "kinds": get_args(Kind), "young_s": YOUNG_S}
+        about |= {"python": self.python, "program": far_collect}
+        found = ask(self.host, "list", **about)
+        if not dry_run and found["free"]:
+            found = ask(self.host, "remove", size=sum(one["size"] for one in found["free"]), **about)
+        return _kept(found["free"]), _kept(found["recent"])
 
     def pool(self, kind: Kind, content: str) -> str:
         """Return the folder there in which the files of a content arrive."""
@@ -291,6 +317,10 @@ class _Delivery:
         if self._progress is not None and now != self._told:
             self._told = now
             self._progress(f"Sending {self._names[content]} to {self._host.name}", done, total)
+
+
+def _kept(found: list[dict[str, Any]]) -> list[Kept]:
+    return [Kept(one["hash"], int(one["size"]), one["kind"], tuple(one["names"])) for one in found]
 
 
 def everything(path: str | os.PathLike[str]) -> Found:

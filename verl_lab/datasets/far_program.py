@@ -45,7 +45,8 @@ def look(said: Said) -> Said:
     sound = _sound(manifest, trusts=trusts)
     if manifest and len(sound) == len(manifest["files"]) and _has_only(manifest):
         _write(own, manifest)
-        return {"at": manifest["at"]}
+        if os.path.lexists(manifest["at"]):  # else it was collected at this moment
+            return {"at": manifest["at"]}
     have: Said = {}
     if manifest and manifest["ours"]:
         have = {manifest["files"][name]["blake3"]: _source(manifest, name) for name in sound}

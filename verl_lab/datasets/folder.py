@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verl_lab.errors import InvalidInputError, NotFoundError, TransportError, VerlLabError
+from verl_lab.inputs import is_below
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -112,7 +113,7 @@ def _plain_file(entry: os.DirEntry[str], inside: str, root: Path) -> Path:
         target = Path(entry.path).resolve(strict=True)
     except (OSError, RuntimeError):
         raise InvalidInputError(f"path: {inside} in {root} is a link that leads nowhere.", "Take it out.") from None
-    if not target.is_relative_to(root):
+    if not is_below(target, root):
         hint = "Put the file itself there, or add the file alone."
         raise InvalidInputError(f"path: {inside} in {root} is a link that leads out of the folder.", hint)
     if not target.is_file():

@@ -38,10 +38,16 @@ class Kept:
     ----------
     size
         Bytes that its removal would free, if its blocks are shared with nothing.
+    kind
+        What it is a copy of: ``datasets``; on a host also ``models``, ``checkpoints`` and ``files``.
+    names
+        What it is called, where that was asked for.
     """
 
     hash: str
     size: int
+    kind: str = "datasets"
+    names: tuple[str, ...] = ()
 
 
 class Snapshots:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from verl_lab.domain.recipe import Alerts, Checks, DataFiles, Expectation, Origin, Recipe, Resources, Reward
 from verl_lab.errors import InvalidInputError, NotFoundError, VerlLabError, nearest
+from verl_lab.inputs import is_below
 from verl_lab.recipes.overrides import flatten
 from verl_lab.recipes.paths import locate, locate_model
 from verl_lab.recipes.source import parse_mapping, place_of, read_text
@@ -167,7 +168,7 @@ def _extends(path: Path) -> object:
 
 
 def _refuse_leading_out(path: Path, folder: Path) -> None:
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not is_below(path, folder):
         raise InvalidInputError(
             f"{path}: is a link to a file outside of its folder.", "Put the recipe itself into the folder."
         )

@@ -1,10 +1,11 @@
-"""Which device a run on this machine gets, and how much memory it has."""
+"""Which device a run gets, and how much memory the machine has that it trains on."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,30 @@ if TYPE_CHECKING:
 ChosenDevice = Literal["cpu", "gpu"]
 
 _QUERY = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run is to train on; what is not known of it is None.
+
+    Attributes
+    ----------
+    name
+        As it is called in messages.
+    gpu_memories
+        The memory of each NVIDIA GPU, in bytes; empty where there is none.
+    memory
+        Of the machine, in bytes.
+    """
+
+    name: str
+    gpu_memories: tuple[int, ...] | None
+    memory: int | None
+
+
+def this_machine() -> Machine:
+    """Return what is known of the machine that this runs on."""
+    return Machine("this machine", gpu_memories() or None, host_memory())
 
 
 def has_gpu() -> bool:

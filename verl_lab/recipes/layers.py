@@ -79,7 +79,8 @@ _CPU_SETTINGS: Mapping[Trainer, dict[str, Any]] = {
             },
         },
         "data": {"dataloader_num_workers": 0},
-        "reward": {"num_workers": 1},
+        # None of its own: rewards are computed where answers are gathered.
+        "reward": {"num_workers": 0},
         "transfer_queue": {"backend": {"SimpleStorage": {"num_data_storage_units": 1}}},
         # Logical resources: verl asks Ray for a "GPU" for each worker whatever the platform.
         "ray_kwargs": {"ray_init": {"num_cpus": 16, "num_gpus": 1, "object_store_memory": 500_000_000}},
@@ -114,6 +115,11 @@ def environment(trainer: Trainer, device: ChosenDevice, *, local_model: bool) ->
     found |= {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
+        # Workers that Ray starts in advance have another environment than verl's, and are never used.
+        "RAY_prestart_worker_first_driver": "0",
+        # Half a minute or one, which Ray gives, may not be enough on a machine that does much else.
+        "RAY_gcs_server_port_wait_time_s": "180",
+        "RAY_worker_register_timeout_seconds": "300",
         # Without it Ray replaces the loopback address it was given by the network card's.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }

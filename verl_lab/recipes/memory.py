@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from verl_lab.domain.recipe import Problem
 from verl_lab.recipes.arithmetic import has_critic, has_reference
-from verl_lab.recipes.device import gpu_memories, host_memory
 from verl_lab.recipes.layers import MODEL_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from verl_lab.recipes.composed import Settings
+    from verl_lab.recipes.device import Machine
     from verl_lab.recipes.model_folder import ModelFacts
     from verl_lab.recipes.plan import Plan
 
@@ -47,7 +47,7 @@ class MemoryEstimate:
     available
         What one device has; None where that is not known.
     where
-        What it is needed on: each GPU, or this machine.
+        What it is needed on: each GPU, or the machine by its name.
     parameters
         Of the model.
     """
@@ -77,8 +77,8 @@ class MemoryEstimate:
         return f"about {_gib(self.peak)}{has} on {self.where}: {'; '.join(phases)}"
 
 
-def estimate(plan: Plan, settings: Settings, model: ModelFacts | None) -> MemoryEstimate | None:
-    """Return the estimate; None where the model's shape is not known here."""
+def estimate(plan: Plan, settings: Settings, model: ModelFacts | None, machine: Machine) -> MemoryEstimate | None:
+    """Return the estimate for a machine; None where the model's shape is not known here."""
     if model is None or not model.parameters:
         return None
     is_ppo, is_cpu = plan.recipe.trainer == "ppo", plan.device == "cpu"
@@ -100,9 +100,8 @@ def estimate(plan: Plan, settings: Settings, model: ModelFacts | None) -> Memory
         kept += 0 if settings["actor_rollout_ref.ref.fsdp_config.param_offload"] else reference
     training |= _batch(plan, settings, model, is_cpu=is_cpu)
     rollout = _rollout(settings, model, is_cpu=is_cpu) if is_ppo else {}
-    memories = gpu_memories()
-    available = host_memory() if is_cpu else min(memories, default=None)
-    where = "this machine" if is_cpu else "each GPU"
+    available = machine.memory if is_cpu else min(machine.gpu_memories or (), default=None)
+    where = machine.name if is_cpu else "each GPU"
     if not is_cpu and rollout and available is not None and settings[f"{_ROLLOUT}.name"] == "vllm":
         rollout = _vllm(settings, rollout, available)
     return MemoryEstimate(training, rollout, kept, available, where, model.parameters)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from verl_lab.domain.recipe import LONGEST_NAME, NAME, Recipe
 from verl_lab.errors import FormatError, InvalidInputError, NotFoundError, TransportError, VerlLabError
+from verl_lab.inputs import is_below
 from verl_lab.recipes.catalog import version_of
 from verl_lab.recipes.fields import as_text
 from verl_lab.recipes.source import read_text
@@ -50,7 +51,7 @@ class Shelf:
         real = folder.resolve()
         found = [real / f"{name}{suffix}" for suffix in (".yaml", ".yml")]
         file = next((path for path in found if path.exists() or path.is_symlink()), found[0])
-        if file.is_symlink() or not real.is_relative_to(within.resolve()):
+        if file.is_symlink() or not is_below(real, within):
             raise InvalidInputError(
                 f"{file if file.is_symlink() else folder}: is a link, and recipes are not written through links.",
                 "Put the recipe itself into the folder.",

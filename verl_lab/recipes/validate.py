@@ -10,7 +10,7 @@ from verl_lab.errors import InvalidConfigurationError
 from verl_lab.recipes.advice import advice_problems
 from verl_lab.recipes.arithmetic import READS, batch_problems, planned_steps, step_problems
 from verl_lab.recipes.composed import Settings
-from verl_lab.recipes.device import gpu_memories
+from verl_lab.recipes.device import Machine, this_machine
 from verl_lab.recipes.inputs import DataReport, check_data
 from verl_lab.recipes.layers import CPU_ROLLOUT, MODEL_KEY, REWARD_KEY, TRAIN_KEY, VAL_KEY
 from verl_lab.recipes.lengths import length_problems, parallel_problems, row_length_problems
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from verl_lab.domain.recipe import Trainer
 
 
+GPUS_KEY = "resources.gpus"
+
+
 @dataclass(frozen=True)
 class Checked:
     """A plan, verl's configuration composed from it, and all that is wrong with the two.
@@ -47,6 +50,8 @@ class Checked:
         Rows of ``train`` and ``val``; None where unknown.
     memory
         What it needs on each device; None where the model's shape is not known here.
+    machine
+        What it was checked against.
     """
 
     plan: Plan
@@ -56,6 +61,7 @@ class Checked:
     problems: tuple[Problem, ...]
     rows: Mapping[str, int | None]
     memory: MemoryEstimate | None
+    machine: Machine
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -68,13 +74,23 @@ class Checked:
         return tuple(problem for problem in self.problems if problem.severity == "warning")
 
 
-def check(recipe: Recipe, overrides: Sequence[str] = (), *, device: Device = "auto") -> Checked:
+def check(
+    recipe: Recipe, overrides: Sequence[str] = (), *, device: Device = "auto", machine: Machine | None = None
+) -> Checked:
     """Compose a recipe with a user's overrides and collect every problem, raising for none of them.
 
     Neither verl nor torch is needed. A reward function is called on one row, in a process of its own.
+
+    Parameters
+    ----------
+    device
+        What it is to train on; ``auto`` is what the recipe says and this machine has.
+    machine
+        The one that it is to fit on; by default this one.
     """
     from omegaconf.errors import OmegaConfBaseException
 
+    machine = machine or this_machine()
     plan = make_plan(recipe, overrides, device)
     problems = [*plan.problems, *_version_problems()]
     try:
@@ -83,12 +99,12 @@ def check(recipe: Recipe, overrides: Sequence[str] = (), *, device: Device = "au
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "configuration"
         problems.append(Problem(key, None, f"Hydra refuses it: {str(error).splitlines()[0].rstrip('.')}."))
-        return Checked(plan, None, None, None, tuple(problems), {"train": None, "val": None}, None)
+        return Checked(plan, None, None, None, tuple(problems), {"train": None, "val": None}, None, machine)
     references = _reference_problems(plan, settings)
     problems += references
     # What follows computes with numbers, and a reference may have come out as anything.
     if references:
-        return Checked(plan, config, settings, None, tuple(problems), {"train": None, "val": None}, None)
+        return Checked(plan, config, settings, None, tuple(problems), {"train": None, "val": None}, None, machine)
     problems += limit_problems(plan, settings)
     model = _model_problems(plan, settings, problems)
     rows = _input_problems(plan, settings, model, problems)
@@ -100,13 +116,13 @@ def check(recipe: Recipe, overrides: Sequence[str] = (), *, device: Device = "au
         problems += length_problems(recipe.trainer, settings, model)
         problems += parallel_problems(settings, model)
         if not _are_sizes_refused(recipe.trainer, problems):
-            memory = estimate(plan, settings, model)
+            memory = estimate(plan, settings, model, machine)
             problems += memory_problems(plan, settings, memory)
     problems += advice_problems(recipe.trainer, settings, model, device=plan.device)
-    problems += _device_problems(plan, settings)
+    problems += _device_problems(plan, settings, machine)
     sound = all(problem.severity == "warning" for problem in problems)
     total = planned_steps(recipe.trainer, settings, rows) if sound else None
-    return Checked(plan, config, settings, total, tuple(_told_once(problems)), rows, memory)
+    return Checked(plan, config, settings, total, tuple(_told_once(problems)), rows, memory, machine)
 
 
 def validate(recipe: Recipe, overrides: Sequence[str] = (), *, device: Device = "auto") -> tuple[Problem, ...]:
@@ -207,14 +223,15 @@ def _reference_problems(plan: Plan, settings: Settings) -> list[Problem]:
     return found
 
 
-def _device_problems(plan: Plan, settings: Settings) -> list[Problem]:
+def _device_problems(plan: Plan, settings: Settings, machine: Machine) -> list[Problem]:
     """Check that the device is there, and that the rollout runs on it."""
-    wanted, there = plan.recipe.resources.gpus, len(gpu_memories())
+    wanted, there = plan.recipe.resources.gpus, machine.gpu_memories
     if plan.device == "gpu":
-        if not there or wanted <= there:
+        if there is None or wanted <= len(there):
             return []
-        why = f"{wanted} GPUs are asked for, and this machine has {there}."
-        return [Problem("resources.gpus", wanted, why, f"Set it to {there}.")]
+        asked = f"{wanted} GPUs are" if wanted > 1 else "A GPU is"
+        why = f"{asked} asked for, and {machine.name} has {len(there) or 'none'}."
+        return [Problem(GPUS_KEY, wanted, why, f"Set it to {len(there)}." if there else None)]
     key = "actor_rollout_ref.rollout.name"
     if plan.recipe.trainer != "ppo" or settings[key] == CPU_ROLLOUT:
         return []
