@@ -46,11 +46,11 @@ class RunReport:
     def __repr__(self) -> str:
         parts = [self._title()]
         if self.health.score is not None:
-            parts.append(repr(self._breakdown()))
+            parts.append(repr(self.breakdown()))
         if self.outcomes:
             parts.append(repr(expected.table(self.outcomes)))
         if self.findings:
-            parts.append("\n\n".join(map(_said, self.findings)))
+            parts.append("\n\n".join(map(finding_text, self.findings)))
         if self.not_applicable:
             parts.append(repr(self._left_out()))
         return "\n\n".join(parts)
@@ -62,22 +62,26 @@ class RunReport:
         """Return the report as HTML; whatever a run wrote is text in it."""
         parts = [f"<p><b>{html.escape(self._title())}</b></p>"]
         if self.health.score is not None:
-            parts.append(self._breakdown().to_html())
+            parts.append(self.breakdown().to_html())
         if self.outcomes:
             parts.append(expected.table(self.outcomes).to_html())
-        parts += map(_block, self.findings)
+        parts += map(finding_html, self.findings)
         if self.not_applicable:
-            count = len(self.not_applicable)
-            parts.append(f"<details><summary>Not applicable: {count} rules</summary>{self._left_out().to_html()}")
-            parts.append("</details>")
+            parts.append(self.left_out_html())
         return "".join(parts)
+
+    def left_out_html(self) -> str:
+        """Return the rules that say nothing about this run, folded away."""
+        count = len(self.not_applicable)
+        return f"<details><summary>Not applicable: {count} rules</summary>{self._left_out().to_html()}</details>"
 
     def _title(self) -> str:
         at = "" if self.step is None else f" at step {self.step}"
         score = self.health.reason if self.health.score is None else f"health {self.health.score} of 100{at}"
         return f"{self.run} ({self.name}, {self.state}): {score}"
 
-    def _breakdown(self) -> Table:
+    def breakdown(self) -> Table:
+        """Return what the health score is made of."""
         rows = tuple((f"-{e.weight:g}", str(e.severity), e.rule, e.why) for e in self.health.breakdown)
         return Table(("points", "severity", "rule", "why"), rows, "Nothing is known to be wrong.")
 
@@ -118,7 +122,7 @@ def _source(finding: Finding) -> str:
     return f"{finding.source} (a heuristic of verl-lab's)" if finding.heuristic else finding.source
 
 
-def _block(finding: Finding) -> str:
+def finding_html(finding: Finding) -> str:
     """Return a finding as a block of lines: in columns its sentences would be a word wide."""
     steps = "step" if finding.first_step == finding.last_step else "steps"
     head = f"<b>{finding.severity} · {html.escape(finding.rule)}</b> {steps} {_steps(finding)} "
@@ -132,10 +136,12 @@ def _block(finding: Finding) -> str:
         lines.append(f"<code>--set {html.escape(' '.join(finding.settings))}</code>")
     lines.append(f"<small>Source: {html.escape(_source(finding))}</small>")
     style = "border-left:3px solid currentColor;padding-left:10px;margin:10px 0"
-    return f'<div style="{style}">{"<br>".join(lines)}</div>'
+    kind = f'class="verl-lab-finding" data-severity="{finding.severity}"'
+    return f'<div {kind} style="{style}">{"<br>".join(lines)}</div>'
 
 
-def _said(finding: Finding) -> str:
+def finding_text(finding: Finding) -> str:
+    """Return a finding as lines of text."""
     head = f"{finding.severity}: {finding.rule}, {finding.metric}, step {_steps(finding)}"
     told = {
         "evidence": finding.evidence,

@@ -6,11 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-import nbformat
-
 from verl_lab.errors import VerlLabError
 from verl_lab.reports.execute import execute
-from verl_lab.reports.page import to_html
+from verl_lab.reports.keep import keep, open_folder
 from verl_lab.reports.terminal import Terminal
 
 
@@ -23,17 +21,18 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     source: Path = args.notebook
     folder: Path = args.output
+    terminal = Terminal(sys.stdout)
     try:
-        executed, failure = execute(source, workdir=source.resolve().parent, terminal=Terminal(sys.stdout))
+        open_folder(folder)
+        executed, failure = execute(source, workdir=source.resolve().parent, say=terminal.say, update=terminal.update)
+        kept = keep(executed, folder.resolve(), source.stem, title=source.stem)
     except VerlLabError as error:
         print(error, file=sys.stderr)
         return 2
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = (folder / source.name).resolve()
-    page = kept.with_suffix(".html")
-    nbformat.write(executed, kept)
-    page.write_text(to_html(executed, source.stem), encoding="utf-8")
-    print(f"\nExecuted notebook: {kept}\nThe same as a page: {page}")
+    except KeyboardInterrupt:
+        print("Interrupted: no report was written.", file=sys.stderr)
+        return 130
+    print(f"\nExecuted notebook: {kept['ipynb']}\nThe same as a page: {kept['html']}")
     if failure:
         print(f"\nIt stopped before its end: {failure}", file=sys.stderr)
         return 1
