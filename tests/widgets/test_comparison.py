@@ -75,7 +75,7 @@ def test_text_and_picture_tell_runs_values_and_settings(comparison: Comparison) 
 
 
 def test_message_holds_both_curves_and_fits(comparison: Comparison) -> None:
-    message, buffers = comparison._snapshot()
+    message, buffers = comparison._shown.snapshot()
     assert [line["name"] for line in message["lines"]] == ["grpo-kl-loss", "grpo"]
     reward = next(chart for chart in message["charts"] if chart["label"] == "Reward")
     assert [trace["line"] for trace in reward["traces"]] == [0, 1]
@@ -86,7 +86,7 @@ def test_message_holds_both_curves_and_fits(comparison: Comparison) -> None:
 def test_runs_of_one_name_are_told_apart_by_id(recordings: Path) -> None:
     runs = [Replay(recordings / "grpo-30-steps.jsonl", 5, name="same", run_id=f"id-{k}") for k in range(2)]
     made = Comparison(runs)
-    assert [line["name"] for line in made._snapshot()[0]["lines"]] == ["id-0", "id-1"]
+    assert [line["name"] for line in made._shown.snapshot()[0]["lines"]] == ["id-0", "id-1"]
     made.close()
 
 

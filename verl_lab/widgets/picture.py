@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from verl_lab.domain.metric import BoundedChart
 from verl_lab.widgets.packing import odd
 from verl_lab.widgets.reduce import reduce
 from verl_lab.widgets.wording import number
@@ -128,6 +129,8 @@ def _draw(axes: Axes, plot: Plot, sheet: Sheet) -> str:
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}{sheet.suffix}")
     if sheet.extent[0] < sheet.extent[1]:
         axes.set_xlim(sheet.extent[0] / sheet.scale, sheet.extent[1] / sheet.scale)
+    if isinstance(plot.chart, BoundedChart) and not is_log:
+        axes.set_ylim(*plot.chart.bounds)
     _settle_axes(axes, is_log=is_log)
     return note
 

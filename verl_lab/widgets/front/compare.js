@@ -166,7 +166,8 @@ function render({ model, el }) {
     } else if (message.to === view && message.type === "differences") different.update(message);
     else if (message.to === view && message.type === "download") save(message.name, buffers[0]);
   };
-  const lost = () => warn("The kernel that showed these runs is gone; this is what it said last.");
+  const lost = (said) =>
+    warn(typeof said === "string" ? said : "The kernel that showed these runs is gone; this is what it said last.");
   model.on("msg:custom", heard);
   model.on("comm_live_update", lost);
   const library = wantLibrary(send, charts.use, warn);

@@ -29,6 +29,8 @@ export function createActions(send) {
   const diagnose = button("Diagnose", () => act("diagnose", diagnose), { title: "Judge the run anew, from its beginning" });
   const pressable = [stop, resume, sync, diagnose];
   root.append(question, yes, no, stop, resume, diagnose, sync);
+  // Nothing can be done with a run of which nothing is known yet.
+  root.hidden = true;
   let header = { playback: null };
   let asking = false;
   const show = () => {
@@ -53,6 +55,7 @@ export function createActions(send) {
   return {
     root,
     update(next) {
+      root.hidden = false;
       if (next) header = next;
       for (const one of pressable) one.disabled = false;
       show();
@@ -64,7 +67,7 @@ export function createHeader(health, actions) {
   const root = element("header", "verl-lab-header");
   const words = element("div", "verl-lab-words");
   const title = element("div", "verl-lab-title");
-  const name = element("b", "", "Waiting for the kernel…");
+  const name = element("b", "", "Waiting for the run…");
   const state = element("span", "verl-lab-state", "", { role: "status" });
   const meta = element("div", "verl-lab-meta", "\u00a0");
   const bar = element("div", "verl-lab-bar", "", { role: "progressbar", "aria-label": "Steps done", "aria-valuemin": "0" });

@@ -1,4 +1,4 @@
-// The live panel: takes what the kernel says, hands it to its parts, and sends back what a person asks for.
+// The live panel: takes what the kernel or the server says, hands it to its parts, and sends back what a person asks for.
 import { createCharts, withArrays } from "./charts.js";
 import { element, save } from "./dom.js";
 import { createBanner, createFindings } from "./findings.js";
@@ -79,10 +79,10 @@ function render({ model, el }) {
     } else if (message.to === view) mine[message.type]?.(message, buffers);
   };
   // A kernel that restarts takes the run's reader along: the clock must not go on without it. The
-  // next snapshot, if there is one, sets everything right.
-  const lost = () => {
+  // next snapshot, if there is one, sets everything right. What is no kernel says what is lost.
+  const lost = (said) => {
     header.pause();
-    header.alarm("The kernel that showed this run is gone; this is what it said last.");
+    header.alarm(typeof said === "string" ? said : "The kernel that showed this run is gone; this is what it said last.");
   };
   model.on("msg:custom", heard);
   model.on("comm_live_update", lost);

@@ -119,7 +119,7 @@ export function layout(chart, axis, view, width) {
       fixedrange: true,
       exponentformat: "e",
       minexponent: 4,
-      ...(view.log ? logTicks(chart) : flat),
+      ...(view.log ? logTicks(chart) : chart.bounds ? { range: chart.bounds } : flat),
     },
     yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
   };
