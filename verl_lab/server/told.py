@@ -1,0 +1,42 @@
+"""Runs, findings and health as the API says them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from verl_lab.widgets.told import key_of
+
+if TYPE_CHECKING:
+    from verl_lab.domain.finding import Finding, Health
+
+
+def told_finding(finding: Finding) -> dict[str, Any]:
+    """Return one finding."""
+    settings = " ".join(finding.settings)
+    measured = [f"{finding.metric}: {finding.evidence}"]
+    if finding.value is not None and finding.threshold is not None:
+        measured.append(f"{finding.value:g} against {finding.threshold:g}")
+    return {
+        "key": key_of(finding),
+        "rule": finding.rule,
+        "title": finding.title or finding.rule,
+        "severity": finding.severity.value,
+        "active": finding.is_active,
+        "first_step": finding.first_step,
+        "last_step": finding.last_step,
+        "message": finding.evidence,
+        "evidence": measured,
+        "cause": finding.cause,
+        "suggestion": finding.suggestion,
+        "set": f"--set {settings}" if settings else None,
+        "source": f"{finding.source} (a heuristic of verl-lab's)" if finding.heuristic else finding.source,
+    }
+
+
+def told_health(health: Health) -> dict[str, Any]:
+    """Return the score, and what is taken off it."""
+    parts = [
+        {"rule": one.rule, "severity": one.severity.value, "weight": one.weight, "why": one.why}
+        for one in health.breakdown
+    ]
+    return {"score": health.score, "reason": health.reason, "breakdown": parts}
