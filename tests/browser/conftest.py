@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import expect
 
 sys.path.append(str(Path(__file__).parent))
-from jupyterlab_page import NotebookPage, RunningLab, open_page, running_chromium, running_lab
+from jupyterlab_page import NotebookPage, RunningLab, open_page, running_lab
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,23 +34,61 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
         yield lab
 
 
+class SharedPage:
+    """The page in which tests open their notebooks one after the other: to load JupyterLab takes seconds of CPU."""
+
+    def __init__(self) -> None:
+        self.shown: NotebookPage | None = None
+
+    def close(self) -> None:
+        """Close it; the next notebook gets another."""
+        if self.shown is not None:
+            self.shown.page.context.close()
+        self.shown = None
+
+
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """Start a headless Chromium; fail with the command to type where there is none."""
-    with running_chromium() as browser:
-        yield browser
+def shared_page(chromium: Browser) -> Iterator[SharedPage]:
+    """Return what holds the shared page, and close it after the last test."""
+    shared = SharedPage()
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
-def open_notebook(lab: RunningLab, chromium: Browser) -> Iterator[Callable[..., NotebookPage]]:
-    """Return a function that opens a notebook made of the given cells."""
+def open_notebook(
+    request: pytest.FixtureRequest, lab: RunningLab, chromium: Browser, shared_page: SharedPage
+) -> Iterator[Callable[..., NotebookPage]]:
+    """Return a function that opens a notebook made of the given cells.
+
+    A test that looks at the page itself, or changes it for good, asks for ``own_page``. What is opened by its
+    ``path`` and what is opened beside another notebook has a page of its own.
+    """
+    failed_before = request.session.testsfailed
     with contextlib.ExitStack() as cleanup:
         opened: list[NotebookPage] = []
 
-        def open_(*cells: str, width: int = 1300, height: int = 1100, path: str | None = None) -> NotebookPage:
+        def in_page_of_its_own(cells: tuple[str, ...], width: int, height: int, path: str | None) -> NotebookPage:
             context = chromium.new_context(viewport={"width": width, "height": height})
             cleanup.callback(context.close)
-            shown = open_page(lab, context, *cells, path=path)
+            return open_page(lab, context, *cells, path=path)
+
+        def in_shared_page(cells: tuple[str, ...], width: int, height: int) -> NotebookPage:
+            if shared_page.shown is None:
+                context = chromium.new_context(viewport={"width": width, "height": height})
+                shared_page.shown = open_page(lab, context, *cells)
+            else:
+                shared_page.shown.page.set_viewport_size({"width": width, "height": height})
+                shared_page.shown.take_next(*cells)
+            return shared_page.shown
+
+        def open_(
+            *cells: str, width: int = 1300, height: int = 1100, path: str | None = None, own_page: bool = False
+        ) -> NotebookPage:
+            if own_page or path is not None or opened:
+                shown = in_page_of_its_own(cells, width, height, path)
+            else:
+                shown = in_shared_page(cells, width, height)
             opened.append(shown)
             return shown
 
@@ -58,5 +96,10 @@ def open_notebook(lab: RunningLab, chromium: Browser) -> Iterator[Callable[..., 
         for shown in opened:
             with contextlib.suppress(Exception):  # a kernel that the test ended is gone already
                 shown.shut_down_kernel()
-    assert [shown.outside for shown in opened if shown.outside] == []
-    assert [shown.errors for shown in opened if shown.errors] == []
+    outside, errors = (
+        [list(noted) for shown in opened if (noted := getattr(shown, kind))] for kind in ("outside", "errors")
+    )
+    if request.session.testsfailed > failed_before or outside or errors:
+        shared_page.close()  # nobody knows in which state it is
+    assert outside == []
+    assert errors == []

@@ -19,7 +19,7 @@ import nbformat
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
 _ARGUMENTS = [
@@ -124,6 +124,24 @@ class NotebookPage:
         if kernel:
             self.page.evaluate(_KERNEL_ANSWERS, _WAIT_MS)
 
+    def take_next(self, *cells: str) -> None:
+        """Open another notebook in the loaded page, in place of the one before."""
+        self.outside.clear()
+        self.errors.clear()
+        self.path = _write_notebook(self.lab, cells)
+        self.page.mouse.move(0, 0)
+        # The new one first: over an empty page JupyterLab would open its launcher.
+        self.page.evaluate(
+            """async (path) => {
+                const before = [...jupyterapp.shell.widgets("main")];
+                await jupyterapp.commands.execute("docmanager:open", { path });
+                before.forEach((widget) => widget.dispose());
+            }""",
+            self.path,
+        )
+        self.page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell", timeout=_WAIT_MS)
+        self.page.evaluate(_KERNEL_ANSWERS, _WAIT_MS)
+
     def start_cell(self, index: int) -> None:
         """Run a cell and return at once."""
         self.page.evaluate(
@@ -190,17 +208,22 @@ class NotebookPage:
 
 def open_page(lab: RunningLab, context: BrowserContext, *cells: str, path: str | None = None) -> NotebookPage:
     """Open a notebook of the given cells, or the one that lies at ``path``, in a page of its own."""
-    name = path or f"{secrets.token_hex(6)}.ipynb"
-    if path is None:
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-        nbformat.write(notebook, lab.root / name)
+    name = path or _write_notebook(lab, cells)
     shown = NotebookPage(context.new_page(), lab, name)
     shown.page.route("**/*", lambda route: _only_here(route, shown.outside))
     shown.page.on("console", lambda message: _note_error(message, shown.errors))
     shown.page.on("pageerror", lambda error: shown.errors.append(str(error)))
     shown.load(kernel=path is None)
     return shown
+
+
+def _write_notebook(lab: RunningLab, cells: Sequence[str]) -> str:
+    """Write a notebook of these cells under a name of its own; return the name."""
+    name = f"{secrets.token_hex(6)}.ipynb"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, lab.root / name)
+    return name
 
 
 def _only_here(route: Route, outside: list[str]) -> None:

@@ -63,7 +63,7 @@ panel = Panel(sources[0])
     for cell in range(2, 2 + len(others)):
         notebook.run_cell(cell)
         page.locator(".jp-Cell").nth(cell).scroll_into_view_if_needed()
-    expect(page.locator(LIVE)).to_have_count(len(PAYLOADS), timeout=20_000)
+    expect(page.locator(LIVE)).to_have_count(len(PAYLOADS), timeout=60_000)
     _assert_only_ours(page, page.locator(LIVE))
     titles = page.locator(".verl-lab-title b").evaluate_all("nodes => nodes.map(n => n.textContent)")
     assert sorted(titles) == sorted(PAYLOADS)

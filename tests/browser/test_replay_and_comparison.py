@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_replay_is_moved_and_shows_findings_and_score_as_they_were(open_notebook: Any, recordings: Path) -> None:
-    line = f"run = %verl_watch {recordings / 'grpo-kl-loss-30-steps.jsonl'} --replay --speed 10"
+    line = f"run = %verl_watch {recordings / 'grpo-kl-loss-30-steps.jsonl'} --replay --speed 2"
     notebook = open_notebook("%load_ext verl_lab", line)
     notebook.run_cell(0)
     notebook.run_cell(1)

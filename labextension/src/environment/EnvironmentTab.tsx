@@ -1,0 +1,88 @@
+import * as React from "react";
+import type { Check } from "../api/types";
+import { useSession } from "../panel/context";
+import { Button, Copyable, Failure } from "../ui/parts";
+import { useRequest } from "../ui/request";
+
+/** What is installed here, against what this release was tested with. */
+export function EnvironmentTab(): JSX.Element {
+  const { client, trans } = useSession();
+  const anew = React.useRef(false);
+  const { data, error, loading, reload } = useRequest(() => client.environment(anew.current), []);
+  const wrong = (data?.checks ?? []).filter((check) => !check.ok);
+  const right = (data?.checks ?? []).filter((check) => check.ok);
+  const again = () => {
+    anew.current = true;
+    reload();
+  };
+  return (
+    <div className="vl-scroll vl-pad vl-stack" aria-busy={loading}>
+      {error && <Failure error={error} retry={again} />}
+      <div className="vl-card-head" role="status">
+        {data && <b data-ok={data.ok}>{data.ok ? "✓" : "✗"}</b>}
+        <span className="vl-card-title">
+          {data === null
+            ? trans.__("Looking at what is installed…")
+            : data.ok
+              ? trans.__("All is as tested")
+              : trans._n("%1 thing is not as tested", "%1 things are not as tested", wrong.length)}
+        </span>
+        {data && <span className="vl-quiet">{trans.__("role %1", data.role)}</span>}
+      </div>
+      <div className="vl-buttons">
+        <Button onClick={again} disabled={loading}>
+          {loading ? trans.__("Looking…") : trans.__("Look again")}
+        </Button>
+      </div>
+      {wrong.map((check) => (
+        <CheckItem key={check.name} check={check} />
+      ))}
+      {right.length > 0 && (
+        <details>
+          <summary>{trans._n("%1 check passed", "%1 checks passed", right.length)}</summary>
+          <dl className="vl-facts">
+            {right.map((check) => (
+              <React.Fragment key={check.name}>
+                <dt>{check.name}</dt>
+                <dd>{text(check.found)}</dd>
+              </React.Fragment>
+            ))}
+          </dl>
+        </details>
+      )}
+      {data && Object.keys(data.versions).length > 0 && (
+        <section>
+          <h3>{trans.__("Versions")}</h3>
+          <dl className="vl-facts">
+            {Object.entries(data.versions).map(([name, version]) => (
+              <React.Fragment key={name}>
+                <dt>{name}</dt>
+                <dd>{version}</dd>
+              </React.Fragment>
+            ))}
+          </dl>
+        </section>
+      )}
+    </div>
+  );
+}
+
+function CheckItem({ check }: { check: Check }): JSX.Element {
+  const { trans } = useSession();
+  return (
+    <div className="vl-finding" data-severity="warning">
+      <p>
+        <b>{check.name}</b>: {trans.__("found %1, wanted %2", text(check.found), text(check.wanted))}
+      </p>
+      {check.fix && <Copyable text={check.fix} label={trans.__("how to mend %1", check.name)} />}
+    </div>
+  );
+}
+
+function text(value: unknown): string {
+  return value === null || value === undefined
+    ? "–"
+    : typeof value === "object"
+      ? JSON.stringify(value)
+      : String(value);
+}

@@ -1,0 +1,46 @@
+import { useCallback, useEffect, useRef, useState } from "react";
+import { RefusedError } from "../api/client";
+
+export interface Asked<T> {
+  data: T | null;
+  error: Error | null;
+  loading: boolean;
+  reload: () => void;
+}
+
+/** Ask the server when `deps` change; what was there stays until the answer is. */
+export function useRequest<T>(ask: () => Promise<T>, deps: readonly unknown[]): Asked<T> {
+  const [state, setState] = useState<{ data: T | null; error: Error | null; loading: boolean }>({
+    data: null,
+    error: null,
+    loading: true,
+  });
+  const [turn, setTurn] = useState(0);
+  const latest = useRef(0);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the caller says what the answer depends on
+  useEffect(() => {
+    latest.current += 1;
+    const mine = latest.current;
+    setState((before) => ({ ...before, loading: true }));
+    ask().then(
+      (data) => mine === latest.current && setState({ data, error: null, loading: false }),
+      (error: unknown) =>
+        mine === latest.current && setState((before) => ({ ...before, error: asError(error), loading: false })),
+    );
+  }, [...deps, turn]);
+  return { ...state, reload: useCallback(() => setTurn((n) => n + 1), []) };
+}
+
+/** Return a value once it has not changed for a while. */
+export function useSettled<T>(value: T, ms: number): T {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), ms);
+    return () => clearTimeout(timer);
+  }, [value, ms]);
+  return settled;
+}
+
+export function asError(error: unknown): Error {
+  return error instanceof Error ? error : new RefusedError(0, String(error));
+}
