@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
 
 .PHONY: setup
 setup:  ## make or repair the environment (ROLE=base, manager, cpu, test or training; default: cpu)
@@ -26,15 +26,23 @@ demo:  ## train a small model with verl on this machine and show the report (abo
 	@$(BIN)/python -m verl_lab.reports notebooks/01_quickstart.ipynb
 	@echo "Open the notebooks in JupyterLab: make lab"
 
-.PHONY: lab
-lab:  ## open JupyterLab with the notebooks (LAB_ARGS="--port 9999 ...")
+.PHONY: setup-cpu
+setup-cpu:
 	@environments/setup_local_env.sh cpu --venv "$(VENV)"
+
+.PHONY: labextension
+labextension: setup-cpu  ## build the side panel where its sources changed, and show it to this environment's JupyterLab
+	@$(BIN)/python labextension/build.py --link
+
+.PHONY: lab
+lab: labextension  ## open JupyterLab with the notebooks and the side panel (LAB_ARGS="--port 9999 ...")
 	@$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
-# What trains runs beside what does not: one waits for processes, the other for pages and files.
+# What trains runs beside all else: one waits for processes, the other for pages and files.
 .PHONY: test
-test: setup-test lint  ## check everything: environment, style, types, layers and all tests (about 20 minutes)
+test: setup-test  ## check everything: environment, style, types, layers and all tests (about 20 minutes)
 ifneq ($(strip $(PYTEST_ARGS)),)
+	@$(MAKE) labextension-test lint
 	@$(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS)
 else
 	@set -m; home="$$(mktemp -d)"; \
@@ -43,9 +51,14 @@ else
 	    $(BIN)/python -m pytest -m "not gpu" -p no:cacheprovider tests/training || code=1; exit "$$code"; \
 	  } > "$$home/training.log" 2>&1 & training=$$!; \
 	  trap 'kill -- -$$training 2>/dev/null || true; rm -rf "$$home"' EXIT; \
+	  $(MAKE_COMMAND) labextension-test lint; \
 	  failed=0; $(BIN)/python -m pytest -m "not gpu" --ignore tests/training || failed=1; \
 	  wait $$training || failed=1; cat "$$home/training.log"; exit $$failed
 endif
+
+.PHONY: labextension-test
+labextension-test: setup-test  ## build the side panel; check its style and types, and run its unit tests
+	@$(BIN)/python labextension/build.py --link --test
 
 .PHONY: test-faults
 test-faults: setup-test  ## all rounds of the fault tests, where `make test` does a tenth
@@ -79,7 +92,7 @@ snapshot: setup-test  ## take a snapshot of the installed verl's configuration, 
 
 .PHONY: clean
 clean:  ## remove what tools left, but no environment, run or report
-	@rm -rf dist build/setup-*.log .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf dist labextension/lib labextension/lib-tests build/labextension.log build/setup-*.log .pytest_cache .ruff_cache .import_linter_cache
 	@find verl_lab tests environments -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: setup-test

@@ -1,4 +1,4 @@
-"""Shared by all tests: how many rounds of a fault a run of the tests does, recordings, and SSH servers."""
+"""Shared by all tests: how many rounds of a fault a run does, recordings, SSH servers, and a browser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from playwright.sync_api import Browser
+
 sys.path.append(str(Path(__file__).parent / "transport"))
+sys.path.append(str(Path(__file__).parent / "browser"))
 pytest_plugins = ("ssh_fixtures",)
 RECORDINGS = Path(__file__).parent / "recordings" / "verl-0.9.1"
 
@@ -30,6 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def recordings() -> Path:
     """Return the folder of recorded verl logs."""
     return RECORDINGS
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Start a headless Chromium, one for all: a process can have one Playwright only."""
+    from jupyterlab_page import running_chromium
+
+    with running_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

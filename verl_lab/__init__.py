@@ -37,3 +37,10 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     from verl_lab import magics
 
     magics.unload(shell)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:  # pyright: ignore[reportUnusedFunction]  Jupyter's
+    """Tell jupyter_server what to load."""
+    from verl_lab.server.extension import VerlLabServer
+
+    return [{"module": "verl_lab.server.extension", "app": VerlLabServer}]

@@ -12,6 +12,7 @@
     ├── TransportError (OSError)           a host or its file system did not answer as it should
     │   ├── UnreachableError               no connection, or it broke; whether what was asked was done is not known
     │   └── NoSpaceError                   there is less room than is needed; nothing was begun
+    ├── ReportError (RuntimeError)         a report's notebook stopped before its end; names the cell
     └── StoreError (RuntimeError)          the database refused or is unusable
 
 Every error says what is wrong in its message and what to do next in ``hint``.
@@ -97,6 +98,10 @@ class UnreachableError(TransportError):
 
 class NoSpaceError(TransportError):
     """A file system has less room than is needed; the message names both."""
+
+
+class ReportError(VerlLabError, RuntimeError):
+    """A report's notebook stopped before its end; the message names the cell."""
 
 
 class StoreError(VerlLabError, RuntimeError):

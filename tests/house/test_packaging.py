@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -88,6 +89,7 @@ def test_the_version_is_said_once() -> None:
         verl_lab.__version__,
         metadata.version("verl-lab"),
         Versions.load().verl_lab,
+        json.loads((ROOT / "labextension" / "package.json").read_text())["version"],
     }
     assert len(said) == 1
 
@@ -104,8 +106,14 @@ def test_a_wheel_holds_the_recipes_the_locks_and_the_data_of_each_room(tmp_path:
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         held = set(wheel.namelist())
-    tracked = [path for path in (ROOT / "verl_lab").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    made = {"__pycache__", "_labextension"}
+    tracked = [path for path in (ROOT / "verl_lab").rglob("*") if path.is_file() and made.isdisjoint(path.parts)]
     assert {str(path.relative_to(ROOT)) for path in tracked} <= held
     for recipe in (ROOT / "recipes").glob("*.yaml"):
         assert f"verl_lab/recipes/builtin/{recipe.name}" in held
     assert {"verl_lab/environments/pinned/version.json", "verl_lab/environments/pinned/cpu.txt"} <= held
+    data = f"verl_lab-{verl_lab.__version__}.data/data"
+    assert f"{data}/etc/jupyter/jupyter_server_config.d/verl_lab.json" in held
+    built = {name.removeprefix(f"{data}/share/jupyter/labextensions/verl-lab/") for name in held}
+    assert {"package.json", "schemas/verl-lab/panel.json", "static/style.js"} <= built
+    assert not [name for name in held if name.startswith("verl_lab/_labextension")], "it is there once"

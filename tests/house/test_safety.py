@@ -187,3 +187,14 @@ def test_a_command_line_for_another_machine_is_written_in_one_place() -> None:
     """A server runs a line of text in the user's shell: one module quotes for it, the others hand over lists."""
     places = {path for path in SOURCES if ".exec_command(" in path.read_text()}
     assert len(places) <= 1, places
+
+
+def test_whether_a_path_lies_in_a_folder_is_judged_in_one_place() -> None:
+    """What runs on other machines has the standard library alone, and judges nothing that comes from outside."""
+    places = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in ("is_relative_to", "commonpath", "commonprefix")
+    }
+    assert places <= {"verl_lab/inputs.py", "verl_lab/datasets/far_program.py"}

@@ -41,7 +41,14 @@ def test_torch_and_verl_are_imported_by_the_guest_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["launch/supervisor.py", "environments/probe.py", "datasets/far_program.py", "lab/host_probe.py"]
+    "name",
+    [
+        "launch/supervisor.py",
+        "environments/probe.py",
+        "datasets/far_program.py",
+        "datasets/far_collect.py",
+        "lab/host_probe.py",
+    ],
 )
 def test_what_runs_on_any_host_imports_the_standard_library_alone(name: str) -> None:
     names = set(imports(ast.parse((PACKAGE / name).read_text())))

@@ -34,6 +34,13 @@ class Chart:
     unit: str
 
 
+@dataclass(frozen=True)
+class BoundedChart(Chart):
+    """A chart whose axis always shows the same range, from the least value there can be to the greatest."""
+
+    bounds: tuple[float, float]
+
+
 # (label, unit, keys in order of preference): the first key that a run logs is its chart.
 _FIRST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Reward", "mean per response", ("critic/score/mean", "critic/rewards/mean")),

@@ -2,7 +2,7 @@
 
 ::
 
-    <run>/run.json  config.yaml  command.txt  checks.json  reward.py  checkpoints/
+    <run>/run.json  config.yaml  command.txt  checks.json  reward.py  code/  checkpoints/
     <run>/attempts/<n>/status.json  progress.json  metrics.jsonl  events.jsonl  system.jsonl
     <run>/attempts/<n>/train.log  command.txt  samples/  stop.json
 
@@ -79,6 +79,11 @@ class RunLayout(Generic[P]):
     def reward(self) -> P:
         """The reward function's file as it was at launch; absent where the run has none."""
         return self.folder / "reward.py"
+
+    @property
+    def code(self) -> P:
+        """The user's modules as they were at launch, and where training runs; absent on the machine of the launch."""
+        return self.folder / "code"
 
     @property
     def checkpoints(self) -> P:

@@ -152,8 +152,9 @@ def _installed() -> metadata.Distribution:
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
-    """Return what the folder holds, by relative path, without what Python compiled."""
-    found = (path for path in folder.rglob("*") if "__pycache__" not in path.parts and path.is_file())
+    """Return what the folder holds, by relative path, without what Python compiled and what JupyterLab alone shows."""
+    left_out = {"__pycache__", "_labextension"}
+    found = (path for path in folder.rglob("*") if left_out.isdisjoint(path.parts) and path.is_file())
     return [(path.relative_to(folder).as_posix(), path) for path in found]
 
 

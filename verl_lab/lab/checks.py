@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import ValidationError
 
 from verl_lab.diagnostics import resolve_thresholds
+from verl_lab.domain.host import LOCAL
 from verl_lab.domain.recipe import Alerts, Problem
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import EnvironmentMismatchError, InvalidInputError
+from verl_lab.lab.code import code_problems
+from verl_lab.lab.room import asked, machine_of, with_room
 from verl_lab.lab.shipping import sound_there
+from verl_lab.recipes.imports import user_code
 from verl_lab.recipes.render import render_checked
 from verl_lab.recipes.snapshot import installed_version
 from verl_lab.recipes.source import read_mapping
@@ -20,9 +25,9 @@ from verl_lab.recipes.validate import check, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from verl_lab.domain.recipe import Device, Recipe
+    from verl_lab.lab.hosts import Hosts
     from verl_lab.recipes.render import Rendered
     from verl_lab.recipes.validate import Checked
     from verl_lab.transport.base import Host
@@ -37,11 +42,15 @@ def problems_of(recipe: Recipe, overrides: Sequence[str]) -> tuple[Problem, ...]
     return tuple(sorted(found, key=lambda problem: problem.severity != "error"))
 
 
-def rendered_if_sound(recipe: Recipe, overrides: Sequence[str], *, for_launch: bool) -> Rendered:
+def rendered_if_sound(
+    recipe: Recipe, overrides: Sequence[str], *, for_launch: bool, hosts: Hosts | None = None
+) -> Rendered:
     """Render a recipe, its thresholds checked along with all else.
 
     Parameters
     ----------
+    hosts
+        Where there may be room for it, if its GPUs here are in use; None to look at what they have alone.
     for_launch
         Whether it is to be trained here, so that verl must be installed.
 
@@ -52,7 +61,10 @@ def rendered_if_sound(recipe: Recipe, overrides: Sequence[str], *, for_launch: b
     EnvironmentMismatchError
         verl is not installed here, and is needed.
     """
-    rendered = _rendered(recipe, check(recipe, overrides))
+    checked = check(recipe, overrides)
+    if hosts is not None and checked.plan.device == "gpu":
+        checked = with_room(hosts, asked(hosts, LOCAL), checked, for_launch=for_launch)
+    rendered = _rendered(recipe, checked)
     if for_launch and installed_version() is None:
         raise EnvironmentMismatchError(
             "verl is not installed here, so nothing can be trained.",
@@ -61,20 +73,39 @@ def rendered_if_sound(recipe: Recipe, overrides: Sequence[str], *, for_launch: b
     return rendered
 
 
-def rendered_for(host: Host, recipe: Recipe, overrides: Sequence[str], *, device: Device) -> Rendered:
-    """Render a recipe for another machine, whose paths will do as well as this one's.
+def rendered_for(
+    hosts: Hosts,
+    name: str,
+    recipe: Recipe,
+    overrides: Sequence[str],
+    *,
+    device: Device,
+    python: str,
+    for_launch: bool = True,
+) -> Rendered:
+    """Render a recipe for another machine: what it reads may lie there, and there must be room for it.
 
     Parameters
     ----------
     device
         What that machine trains with.
+    python
+        The Python that trains there; it is asked for the modules that the user's code imports.
+    for_launch
+        Whether it is to begin at once, so that what is in use there now counts.
 
     Raises
     ------
     InvalidConfigurationError
-        As ``rendered_if_sound``.
+        As ``rendered_if_sound``; and where that machine lacks what it needs.
+    TransportError
+        It was not reached.
     """
-    return _rendered(recipe, sound_there(check(recipe, overrides, device=device), host))
+    host, report = hosts.get(name), asked(hosts, name)
+    checked = sound_there(check(recipe, overrides, device=device, machine=machine_of(report)), host)
+    checked = with_room(hosts, report, checked, for_launch=for_launch)
+    missing = code_problems(user_code(checked.plan, Path.cwd()), host, python)
+    return _rendered(recipe, replace(checked, problems=(*checked.problems, *missing)))
 
 
 def _rendered(recipe: Recipe, checked: Checked) -> Rendered:

@@ -10,7 +10,6 @@ import yaml
 from verl_lab.diagnostics import RULES, Diagnosis, SampleSummary
 from verl_lab.recipes.advice import When
 from verl_lab.recipes.arithmetic import has_critic
-from verl_lab.recipes.device import host_memory
 from verl_lab.recipes.memory import GIB
 
 if TYPE_CHECKING:
@@ -150,7 +149,8 @@ def coverage(rendered: Rendered) -> Coverage:
     diagnosis.tick(0.0)
     silent = diagnosis.not_applicable()
     silent.pop(_JUDGED_AT_THE_END, None)
-    switches = {rule: switch for rule in silent if (switch := _switch(rule, trainer, settings))}
+    memory = rendered.checked.machine.memory
+    switches = {rule: switch for rule in silent if (switch := _switch(rule, trainer, settings, memory))}
     return Coverage(
         judged=tuple(rule.id for rule in RULES if rule.id not in silent),
         missing={rule: why for rule, why in silent.items() if rule in switches},
@@ -167,10 +167,11 @@ def _metrics(trainer: Trainer, settings: Settings) -> Iterator[str]:
         yield from _CRITIC
 
 
-def _switch(rule_id: str, trainer: Trainer, settings: Settings) -> str | None:
-    """Return the setting that would log what a rule looks at."""
+def _switch(rule_id: str, trainer: Trainer, settings: Settings, memory: int | None) -> str | None:
+    """Return the setting that would log what a rule looks at; ``memory`` is the machine's, in bytes."""
     if rule_id == "memory-leak":  # what it misses is no metric
-        return f"checks.thresholds: {{memory-leak: {{node_memory_gb: {host_memory() / GIB:.0f}}}}}"
+        size = "N" if memory is None else f"{memory / GIB:.0f}"
+        return f"checks.thresholds: {{memory-leak: {{node_memory_gb: {size}}}}}"
     rule = next(rule for rule in RULES if rule.id == rule_id)
     for logged in LOGGED:
         if trainer not in logged.trainers or not logged.switch:

@@ -19,7 +19,9 @@ from verl_lab.datasets import (
     parts_of,
     preview,
 )
+from verl_lab.datasets.far import FarCopies
 from verl_lab.domain.dataset import Change, DatasetVersion, changes, check_name, name_from
+from verl_lab.domain.host import LOCAL
 from verl_lab.domain.recipe import TRAINERS, Algorithm
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import InvalidInputError, NotFoundError
@@ -47,10 +49,13 @@ class Collected:
         Each with its bytes.
     removed
         Whether they were removed, or only looked up.
+    recent
+        Copies on a host that no run names either, and that stay for a day: a launch may be on its way to them.
     """
 
     copies: tuple[Kept, ...]
     removed: bool
+    recent: tuple[Kept, ...] = ()
 
     @property
     def size(self) -> int:
@@ -224,18 +229,33 @@ class Datasets:
         self._index.remove(version.hash)
         return version
 
-    def collect(self, *, confirm: bool = False) -> Collected:
+    def collect(self, *, confirm: bool = False, host: str = LOCAL) -> Collected:
         """Return the copies that no run's record names; with ``confirm`` remove them.
+
+        Parameters
+        ----------
+        host
+            The machine they lie on. On a host these are copies of models, checkpoints and reward functions too, and
+            it is the runs there that count, whoever launched them.
 
         Raises
         ------
+        NotFoundError
+            There is no such host.
         InvalidInputError
             A launch is making copies at this moment.
+        TransportError
+            The host was not reached, or cannot do it.
         """
-        copies = self.snapshots.collect(self._needed, dry_run=not confirm)
+        if host != LOCAL:
+            hosts = self._lab.hosts
+            copies = FarCopies(hosts.get(host), hosts.root(host), python=hosts.python(host))
+            free, recent = copies.collect(f"{hosts.root(host)}/runs", dry_run=not confirm)
+            return Collected(tuple(free), removed=confirm, recent=tuple(recent))
+        kept = self.snapshots.collect(self._needed, dry_run=not confirm)
         if confirm:
             self._fingerprints.forget_missing()
-        return Collected(tuple(copies), removed=confirm)
+        return Collected(tuple(kept), removed=confirm)
 
     def pin(self, path: str, *, copy: bool) -> tuple[DatasetVersion, Path]:
         """Return what lies at a path, and where it will stay as it is. Call it while ``snapshots.in_use()``.

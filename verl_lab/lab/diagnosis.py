@@ -13,7 +13,7 @@ import numpy as np
 
 from verl_lab.diagnostics import Diagnosis, SampleSummary, summarise_samples
 from verl_lab.domain.finding import Health
-from verl_lab.errors import FormatError, NotFoundError, TransportError
+from verl_lab.errors import FormatError, NotFoundError, TransportError, VerlLabError
 from verl_lab.lab import files
 from verl_lab.lab.expected import outcomes
 from verl_lab.lab.report import RunReport
@@ -58,14 +58,18 @@ def live(lab: Lab) -> list[Run]:
     """Return the runs that go on, newest first; a log of something else's does if it was written to lately."""
     found: list[Run] = []
     for run in lab.runs():
-        if run.is_attached:
-            stat = run.host.stat(run.folder)
-            is_live = stat is not None and time.time() - stat.mtime_ns / 1e9 < _LATELY_S
-        else:
-            is_live = run.state.is_live
+        try:
+            is_live = _is_written_to(run) if run.is_attached else run.state.is_live
+        except VerlLabError:  # its status is damaged, or its host away: the others are judged all the same
+            continue
         if is_live:
             found.append(run)
     return found
+
+
+def _is_written_to(run: Run) -> bool:
+    stat = run.host.stat(run.folder)
+    return stat is not None and time.time() - stat.mtime_ns / 1e9 < _LATELY_S
 
 
 class Diagnoses:

@@ -87,7 +87,7 @@ def diff_things(lab: Lab, a: Thing, b: Thing) -> ShownDiff:
         notes = _row_notes(lab, a, b)
         found = diff(first.values, second.values, names=(first.label, second.label), notes=notes)
         return _shown(replace(found, is_settings=False))
-    return _shown(_between(first, second))
+    return _shown(between(first, second))
 
 
 def diff_table(lab: Lab, things: Sequence[Thing]) -> DiffTable:
@@ -95,14 +95,15 @@ def diff_table(lab: Lab, things: Sequence[Thing]) -> DiffTable:
     if len(things) < 2:  # noqa: PLR2004  a difference is one between two
         raise InvalidInputError(f"things: {len(things)} cannot be compared.", "Give two or more.")
     found, _ = sides(lab, list(things))
-    parts = [_between(found[0], other) for other in found[1:]]
+    parts = [between(found[0], other) for other in found[1:]]
     telling = sorted({key for part in parts for key in part.telling})
     every = {key for part in parts for key in part.keys}
     rows = tuple({key: side.values[key] for key in telling if key in side.values} for side in found)
     return DiffTable(tuple(side.label for side in found), tuple(telling), rows, len(every) - len(telling))
 
 
-def _between(a: Side, b: Side) -> Diff:
+def between(a: Side, b: Side) -> Diff:
+    """Return what leads from one configuration to another."""
     given = (a.given, b.given) if a.given is not None and b.given is not None else None
     is_same_version = a.verl is None or b.verl is None or a.verl == b.verl
     alike = [key for key in a.contents.keys() & b.contents.keys() if a.contents[key] == b.contents[key]]
@@ -113,7 +114,7 @@ def _between(a: Side, b: Side) -> Diff:
         )
     if not is_same_version:
         notes.append(f"A was trained with verl {a.verl}, B with verl {b.verl}.")
-    before, after = _defaults(a), _defaults(b)
+    before, after = defaults_of(a), defaults_of(b)
     return diff(
         a.values,
         b.values,
@@ -126,7 +127,7 @@ def _between(a: Side, b: Side) -> Diff:
     )
 
 
-def _defaults(side: Side) -> dict[str, Any] | None:
+def defaults_of(side: Side) -> dict[str, Any] | None:
     """Return the defaults of a side's version of verl; None where they are not known."""
     version = side.verl or chosen_version()
     if side.trainer is None or version not in versions():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from verl_lab.errors import InvalidInputError, NotFoundError
+from verl_lab.errors import FormatError, InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,10 +73,11 @@ def read_sample_file(host: Host, path: Path) -> list[dict[str, Any]]:
 
     Raises
     ------
-    ValueError
-        A line is no JSON: the file was cut, or is being written.
+    FormatError
+        A line is no JSON object: the file was cut, or is being written.
     """
-    return [_sample(line) for line in host.read(str(path)).splitlines() if line.strip()]
+    lines = [line for line in host.read(str(path)).splitlines() if line.strip()]
+    return [_sample(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
 
 
 def model_path(host: Host, layout: RunLayout[Path], step: int | None) -> str:
@@ -100,11 +101,17 @@ def model_path(host: Host, layout: RunLayout[Path], step: int | None) -> str:
     )
 
 
-def _sample(line: bytes) -> dict[str, Any]:
+def _sample(line: bytes, where: str) -> dict[str, Any]:
     try:
-        return cast("dict[str, Any]", orjson.loads(line))
+        found: object = orjson.loads(line)
     except orjson.JSONDecodeError:
         # verl dumps with Python's json, which writes bare NaN; that one reads it back.
         import json
 
-        return cast("dict[str, Any]", json.loads(line))
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"{where} is no JSON: the file was cut, or is being written.") from error
+    if not isinstance(found, dict):
+        raise FormatError(f"{where} is no object of names and values.")
+    return cast("dict[str, Any]", found)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
 from verl_lab.domain.host import LOCAL
 from verl_lab.domain.run import RunState, Status
 from verl_lab.domain.wire import AttemptLayout, RunLayout
-from verl_lab.errors import InvalidInputError, NotFoundError, UnreachableError
+from verl_lab.errors import FormatError, InvalidInputError, NotFoundError, UnreachableError
 from verl_lab.lab import files
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from verl_lab.transport.base import Host
 
 _SILENT_S = 15.0
+_FIRST_LOOK_S = 5.0
 _STALE_S = 5.0  # the supervisor beats every second: after this long, ask whether it still lives
 
 
@@ -101,7 +103,7 @@ class FoundRun:
         """Return what was told last: a host that is away says nothing about its runs, and is not waited for."""
         if not self._lab.reader.is_following(self.id):
             self.follow()
-        known = self._lab.reader.status(self.id)
+        known = self._lab.reader.status(self.id, patience_s=_FIRST_LOOK_S)
         # The other machine's clock is another one: how long it was silent is counted here.
         if known is not None and (known[0].state.is_over or known[1] < _SILENT_S):
             return known[0]
@@ -124,7 +126,12 @@ class FoundRun:
         """verl's resolved configuration, as nested dictionaries; empty for an attached log."""
         if self.is_attached:
             return {}
-        return yaml.safe_load(self.host.read(str(self.layout.config)))
+        found: object = None
+        with contextlib.suppress(yaml.YAMLError):
+            found = yaml.safe_load(self.host.read(str(self.layout.config)))
+        if not isinstance(found, dict):
+            raise FormatError(f"{self.id}: its config.yaml is not the configuration that was launched.")
+        return cast("dict[str, Any]", found)
 
     @property
     def command(self) -> str:
@@ -132,7 +139,7 @@ class FoundRun:
         self._refuse_attached("command")
         attempt = self._attempt().folder / "command.txt"
         path = str(attempt) if self.host.stat(str(attempt)) else str(self.layout.command)
-        return self.host.read(path).decode()
+        return self.host.read(path).decode(errors="replace")
 
     @property
     def layout(self) -> RunLayout[Path]:

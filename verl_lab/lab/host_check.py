@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from verl_lab.domain.host import LOCAL
@@ -47,10 +47,17 @@ class HostStep:
 
 @dataclass(frozen=True)
 class HostCheck:
-    """What ``lab.hosts.test`` found; true where nothing is wrong."""
+    """What ``lab.hosts.test`` found; true where nothing is wrong.
+
+    Attributes
+    ----------
+    fingerprint
+        That of the key which a host shows that is not known, so that it can be compared and accepted; else None.
+    """
 
     host: str
     steps: tuple[HostStep, ...]
+    fingerprint: str | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -95,7 +102,8 @@ def check_host(hosts: Hosts, name: str) -> HostCheck:
         about = hosts.connect(name, anew=True)
     except (TransportError, StoreError) as error:  # StoreError: its password cannot be read
         passed = 0 if isinstance(error, UnreachableError) else 1 if isinstance(error, HostKeyError) else 2
-        return _stopped(name, said[:passed], error)
+        key = error.fingerprint if isinstance(error, HostKeyError) and error.can_accept else None
+        return replace(_stopped(name, said[:passed], error), fingerprint=key)
     if about:
         return _on_it(hosts, name, about, [*said, "it runs commands"])
     try:

@@ -42,10 +42,13 @@ class Hosts:
     ----------
     timings
         How long to wait for what; None for the usual. It counts for hosts that are first used after it was set.
+    seen
+        What each host had and did when it was asked last, by name.
     """
 
     def __init__(self, lab: Lab) -> None:
         self.timings: Timings | None = None
+        self.seen: dict[str, HostReport] = {}
         self._lab = lab
         self._index = lab.store.hosts
         self._known = lab.settings.home / "known_hosts"
@@ -236,10 +239,11 @@ class Hosts:
         from verl_lab.lab.host_view import look
 
         host, root = self.get(name), self.root(name)
-        if name == LOCAL:
-            return look(host, root, str(self._lab.settings.runs_root), None, tries_to_write=tries_to_write)
-        python = self.python(name) or "python3"
-        return look(host, root, posixpath.join(root, "runs"), python, tries_to_write=tries_to_write)
+        here = name == LOCAL
+        runs = str(self._lab.settings.runs_root) if here else posixpath.join(root, "runs")
+        python = None if here else self.python(name) or "python3"
+        found = self.seen[name] = look(host, root, runs, python, tries_to_write=tries_to_write)
+        return found
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all hosts, ``local`` first."""

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary, WeakSet
 
+from verl_lab import inputs
 from verl_lab.domain.host import LOCAL
 from verl_lab.domain.run import RunState
 from verl_lab.domain.wire import RunLayout
-from verl_lab.errors import InvalidInputError, NotFoundError, TransportError
+from verl_lab.errors import FormatError, InvalidInputError, NotFoundError, TransportError
 from verl_lab.lab.datasets import Datasets
 from verl_lab.lab.diagnosis import Diagnoses
 from verl_lab.lab.hosts import Hosts
 from verl_lab.lab.launching import Order, launch
+from verl_lab.lab.overview import Overview
 from verl_lab.lab.questions import Questions
 from verl_lab.lab.run import Run
+from verl_lab.lab.uses import Uses
 from verl_lab.launch.launcher import Launcher
 from verl_lab.recipes.book import RecipeBook
 from verl_lab.settings import Settings
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from verl_lab.stream import Log
     from verl_lab.transport.base import Host
     from verl_lab.widgets.live import LiveWidget
+    from verl_lab.widgets.session import LiveSession
+
+_logger = logging.getLogger(__name__)
 
 
 class Lab(Questions):
@@ -64,8 +71,11 @@ class Lab(Questions):
         self.datasets = Datasets(self)
         self.launcher = Launcher(self.host, str(self.settings.runs_root), python=sys.executable)
         self._launchers: WeakKeyDictionary[Host, Launcher] = WeakKeyDictionary()
-        self.panels: WeakSet[LiveWidget] = WeakSet()
+        self.panels: WeakSet[LiveWidget | LiveSession] = WeakSet()
         self.diagnoses = Diagnoses(self)
+        self.overview = Overview(self)
+        self.uses = Uses(self)
+        self._refused: set[str] = set()  # run folders that were passed over, and told of
         self._lock = threading.Lock()
         self._closed = False
 
@@ -86,6 +96,7 @@ class Lab(Questions):
             self._closed = True
         for panel in list(self.panels):
             panel.end()
+        self.overview.close()
         self.diagnoses.close()
         self.hosts.close()
         self.reader.close()
@@ -123,7 +134,8 @@ class Lab(Questions):
             run, and starts nothing.
         host
             Where to train: one of ``lab.hosts``; ``"local"`` is this machine. Data, model and reward function are
-            sent there, unless that was done before.
+            sent there, unless that was done before; so are the modules of yours that the reward function and the
+            callbacks import, from the folder of the launch and from ``PYTHONPATH``. Other files that they read are not.
         dry_run
             Check and resolve everything, write and start nothing.
         parent
@@ -176,8 +188,12 @@ class Lab(Questions):
 
     def runs(self) -> list[Run]:
         """Return every run of this lab, newest first, runs other processes started included."""
-        self._discover()
-        return [Run(self, row.id, row.folder, row.host) for row in self.store.runs.list()]
+        self.discover()
+        return [self.found(row) for row in self.store.runs.list()]
+
+    def found(self, row: RunRow) -> Run:
+        """Return the run of a row of the index; it is not followed by that."""
+        return Run(self, row.id, row.folder, row.host)
 
     def run(self, id_or_prefix: str) -> Run:
         """Return one run by its id, by the beginning of its id, or by its name (the newest of that name).
@@ -189,7 +205,7 @@ class Lab(Questions):
         InvalidInputError
             Several ids begin so.
         """
-        self._discover()
+        self.discover()
         rows = self.store.runs.list()
         found = [r for r in rows if r.id == id_or_prefix] or [r for r in rows if r.name == id_or_prefix][:1]
         if not found and id_or_prefix:
@@ -202,9 +218,25 @@ class Lab(Questions):
         if not found:
             known = [r.id for r in rows] + [r.name for r in rows]
             raise NotFoundError.of("run", id_or_prefix, known, "%verl_runs lists them." if rows else "No runs yet.")
-        run = Run(self, found[0].id, found[0].folder, found[0].host)
+        run = self.found(found[0])
         run.follow()
         return run
+
+    def run_of(self, run_id: str) -> Run:
+        """Return the run of exactly this id, which is not followed by that.
+
+        Raises
+        ------
+        NotFoundError
+            There is none.
+        """
+        row = self.store.runs.get(run_id)
+        if row is None:
+            self.discover()
+            row = self.store.runs.get(run_id)
+        if row is None:
+            raise NotFoundError.of("run", run_id, self.store.runs.ids())
+        return self.found(row)
 
     def attach(self, path: str | os.PathLike[str]) -> Run:
         """Watch a verl run that something else started, from what it writes.
@@ -242,7 +274,7 @@ class Lab(Questions):
         return [self._attach(log) for log in self._logs(path)]
 
     def _logs(self, path: str | os.PathLike[str]) -> list[Log]:
-        return find_logs(self.host, str(Path(path).expanduser().absolute()))
+        return find_logs(self.host, str(inputs.path_here("path", path).absolute()))
 
     def _attach(self, log: Log) -> Run:
         if log.format == "run":
@@ -276,7 +308,7 @@ class Lab(Questions):
             ``rebuilt``: the ids of the runs read anew. ``kept``: by id, why the others were left as
             they were, such as a folder that is gone.
         """
-        self._discover()
+        self.discover()
         done = Reindexed()
         for row in self.store.runs.list():
             try:
@@ -295,18 +327,25 @@ class Lab(Questions):
             return
         self.reader.follow(FollowedRun(row.id, self.hosts.get(row.host), row.folder, row.kind))
 
-    def _discover(self) -> None:
+    def discover(self) -> None:
         """Take in run folders that the index does not know: the folders are the truth."""
         known = set(self.store.runs.ids())
         for name in self.host.list_folder(str(self.settings.runs_root)):
             folder = self.settings.runs_root / name
             if name not in known and self.host.stat(str(RunLayout(folder).record)) is not None:
-                self.register(name, str(folder))
+                try:
+                    self.register(name, str(folder))
+                except (FormatError, InvalidInputError) as error:  # one that is damaged hides none of the others
+                    if name not in self._refused:
+                        _logger.warning("The run folder %s is passed over: %s", folder, error.message)
+                    self._refused.add(name)
 
     def register(self, run_id: str, folder: str, host: str = LOCAL) -> None:
         """Take a run folder into the index."""
         record = self.launcher_on(host).read_record(folder)
-        recipe: dict[str, Any] = record.get("recipe") or {}
+        given: object = record.get("recipe")
+        recipe: dict[str, Any] = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+        created: object = record.get("created")
         self.store.runs.upsert(
             RunRow(
                 id=run_id,
@@ -318,6 +357,6 @@ class Lab(Questions):
                 recipe=recipe.get("name"),
                 state=RunState.CREATED.value,
                 total=record.get("total_steps"),
-                created=float(record.get("created", time.time())),
+                created=float(created) if isinstance(created, int | float) else time.time(),
             )
         )

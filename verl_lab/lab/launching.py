@@ -13,12 +13,14 @@ from verl_lab.domain.run import new_run_id
 from verl_lab.environments.pins import Versions
 from verl_lab.lab.again import begin
 from verl_lab.lab.checks import alerts_of_lab, hand_over, rendered_for, rendered_if_sound
+from verl_lab.lab.code import lay_code, records_of
 from verl_lab.lab.host_environments import ready
 from verl_lab.lab.origins import write_origins
 from verl_lab.lab.pinning import Pinned, pinned, require_data
 from verl_lab.lab.planned import PlannedRun
 from verl_lab.lab.shipping import carry, elsewhere_for, require_shipped, ship
 from verl_lab.launch.launcher import LaunchSpec
+from verl_lab.recipes.imports import user_code
 from verl_lab.recipes.presets import with_preset
 
 if TYPE_CHECKING:
@@ -60,9 +62,13 @@ def launch(lab: Lab, order: Order, progress: Progress | None = None) -> Run:
     chosen = beginning.recipe
     settings = with_preset(order.preset, chosen, beginning.overrides)
     if there is None:
-        rendered = rendered_if_sound(chosen, settings, for_launch=not dry_run)
+        rendered = rendered_if_sound(chosen, settings, for_launch=not dry_run, hosts=lab.hosts)
     else:
-        rendered = rendered_for(host, chosen, settings, device="gpu" if there.role == "training" else "cpu")
+        device, python = "gpu" if there.role == "training" else "cpu", str(there.python)
+        rendered = rendered_for(
+            lab.hosts, order.host, chosen, settings, device=device, python=python, for_launch=not dry_run
+        )
+    code = user_code(rendered.checked.plan, Path.cwd())
     beginning.check(rendered, lab.hosts.get(beginning.host))
     alerts = alerts_of_lab(lab.settings.home)
     run_id = new_run_id(name or chosen.name)
@@ -79,7 +85,7 @@ def launch(lab: Lab, order: Order, progress: Progress | None = None) -> Run:
             name=name or chosen.name,
             argv=data.rendered.argv,
             env=data.rendered.env,
-            cwd=str(Path.cwd()) if there is None else lab.hosts.root(order.host),
+            cwd=str(Path.cwd()) if there is None else lay_code(host, folder, code),
             config_yaml=data.rendered.config_yaml,
             command=data.rendered.command,
             record={
@@ -90,6 +96,7 @@ def launch(lab: Lab, order: Order, progress: Progress | None = None) -> Run:
                 "warnings": [str(problem) for problem in rendered.warnings],
                 "overrides": list(settings),
                 "datasets": list(data.records),
+                "code": records_of(code),
                 "host": order.host,
                 "versions": _versions(there),
                 "total_steps": rendered.total_steps,

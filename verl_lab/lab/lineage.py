@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from verl_lab import inputs
 from verl_lab.domain.dataset import DatasetVersion
 from verl_lab.domain.lineage import Edge, Kind, Lineage, Node
 from verl_lab.domain.recipe import Recipe
@@ -30,6 +31,10 @@ class ShownLineage(Lineage):
         return self.text()
 
     def _repr_html_(self) -> str:
+        return self.html()
+
+    def html(self) -> str:
+        """Return it as a picture with its text, for a page."""
         from verl_lab.lab.lineage_picture import to_html
 
         return to_html(self)
@@ -205,7 +210,7 @@ def _unknown(lab: Lab, text: str, built: _Builder) -> list[str]:
 
 def _at_path(lab: Lab, path: Path, built: _Builder) -> list[str]:
     """Return what lies, or lay, at a path: by what runs recorded of it, and by the content that is there now."""
-    path = path.expanduser().resolve()
+    path = inputs.path_here("path", path).resolve()
     real = str(path)
     checkpoint = checkpoint_of(real)
     if checkpoint is not None:

@@ -113,7 +113,8 @@ def _box(lineage: Lineage, node: Node, x: float, y: float) -> str:
     kind = _WORDS.get(node.kind, node.kind)
     upper = " · ".join([kind, *(role for role in roles if role != kind), *([node.detail] if node.detail else [])])
     weight = ' font-weight="600"' if node.kind == "run" else ""
-    kind_text, label = escape(_cut(upper)), escape(_cut(node.label))
+    # Bold letters are wider.
+    kind_text, label = escape(_cut(upper)), escape(_cut(node.label, _LETTERS_MOST - 8 if weight else _LETTERS_MOST))
     return (
         f"<g><title>{escape(_plain(str(node)))}</title>"
         f'<rect x="{x:g}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" '

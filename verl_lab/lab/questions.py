@@ -13,7 +13,8 @@ from verl_lab.lab.report import RunReports
 from verl_lab.recipes.presets import with_preset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import os
+    from collections.abc import Callable, Mapping, Sequence
 
     from verl_lab.domain.recipe import Problem, Recipe
     from verl_lab.lab.diff import DiffTable, ShownDiff
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from verl_lab.lab.lineage import ShownLineage
     from verl_lab.lab.planned import PlannedRun
     from verl_lab.lab.recommend import Recommendation
+    from verl_lab.lab.report_diff import ReportDiff
+    from verl_lab.lab.report_sections import Sections
+    from verl_lab.lab.reporting import Report
     from verl_lab.lab.run import Run
     from verl_lab.lab.sides import Thing
 
@@ -223,3 +227,82 @@ class Questions:
         from verl_lab.lab.again import matrix
 
         return matrix(cast("Lab", self), recipe, values, overrides, name, host)
+
+    def report(
+        self,
+        runs: Run | str | Sequence[Run | str],
+        *,
+        baseline: Run | str | None = None,
+        to: str | os.PathLike[str] | None = None,
+        formats: Sequence[str] = ("ipynb", "html"),
+        progress: Callable[[str], object] | None = None,
+    ) -> Report:
+        """Make a report on runs: a notebook, executed in a kernel of its own, and the same as a page to send around.
+
+        Parameters
+        ----------
+        runs
+            One run or up to six, or their ids, prefixes or names.
+        baseline
+            A run to compare them with.
+        to
+            The folder; by default ``reports`` beside the notebook. No earlier report there is written over.
+        formats
+            Some of ``ipynb``, ``html`` (one file that asks the network for nothing) and ``pdf`` (needs Chromium).
+        progress
+            Called with a line for each section that begins.
+
+        Returns
+        -------
+        Report
+            Where the files are; all of them are there, or none.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        InvalidInputError
+            A run is given twice, a format is none, or the folder cannot be written to.
+        NoSpaceError
+            There is no room in the folder.
+        EnvironmentMismatchError
+            What executes notebooks, or prints them, is not installed.
+        ReportError
+            A section failed; the message names it.
+        """
+        from verl_lab.lab.reporting import report
+
+        return report(cast("Lab", self), runs, baseline=baseline, to=to, formats=formats, progress=progress)
+
+    def sections(self, runs: Run | str | Sequence[Run | str], baseline: Run | str | None = None) -> Sections:
+        """Return the parts of a report, each a method: ``summary``, ``curves``, ``findings`` and so on.
+
+        The cells of a report's notebook call them; any notebook can.
+
+        Parameters
+        ----------
+        runs, baseline
+            As for ``report``.
+        """
+        from verl_lab.lab.reporting import sections
+
+        return sections(cast("Lab", self), runs, baseline)
+
+    def diff_reports(self, a: Run | str | os.PathLike[str], b: Run | str | os.PathLike[str]) -> ReportDiff:
+        """Return what differs between two reports: in configuration, data, last and best values, and findings.
+
+        Parameters
+        ----------
+        a, b
+            The ``.ipynb`` of a report, whose runs need not be here; or a run, as a report would tell it now.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such file or run.
+        FormatError
+            The file is no report.
+        """
+        from verl_lab.lab.report_diff import diff_reports
+
+        return diff_reports(cast("Lab", self), a, b)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from verl_lab import inputs
 from verl_lab.domain.noise import is_noise
 from verl_lab.domain.recipe import Algorithm, Recipe
 from verl_lab.domain.run import RunState
@@ -334,7 +335,7 @@ def _key(hashed: str | None, paths: Sequence[str]) -> str:
 
 
 def _real(path: str) -> str:
-    return str(Path(path).expanduser().resolve()) if "/" in path or Path(path).exists() else path
+    return str(inputs.path_here("path", path).resolve()) if inputs.is_path_here(path) else path
 
 
 def _model_of(model: str | None) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from verl_lab import inputs
 from verl_lab.domain.dataset import DatasetVersion
 from verl_lab.domain.recipe import Recipe
 from verl_lab.errors import FormatError, InvalidInputError, NotFoundError
@@ -81,7 +82,7 @@ def find(lab: Lab, thing: Thing) -> Found:
     kind, _, name = text.partition(":")
     if name and kind in ("run", "recipe", "dataset"):
         return _of_kind(lab, kind, name)
-    path = Path(text).expanduser()
+    path = inputs.path_here("run or recipe", text)
     if not isinstance(thing, str) or "/" in text or (path.suffix in _CONFIGURATIONS and path.exists()):
         return _of_path(lab, path)
     runs, recipes = lab.store.runs.ids(), lab.recipes.names()

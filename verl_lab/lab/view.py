@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from verl_lab.domain.run import RunState
 from verl_lab.domain.wire import SYSTEM
 from verl_lab.errors import NotFoundError
 from verl_lab.lab import files
+from verl_lab.lab.summary import remaining_s
 from verl_lab.widgets.source import PanelHeader, Sample, SampleGroup, SampleSheet
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from verl_lab.domain.finding import Finding, Health
+    from verl_lab.domain.run import Status
     from verl_lab.lab.lab import Lab
     from verl_lab.lab.run import Run
     from verl_lab.stream import RunUpdate
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     Points = tuple[NDArray[np.int64], NDArray[np.float64]]
     Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-_PACE_STEPS = 20
 _ATTEMPT = "attempt "
 # verl logs these at every step; validation comes at steps of its own, before the first one too.
 _EVERY_STEP = ("training/global_step", "train/loss", "critic/score/mean", "actor/grad_norm")
@@ -141,7 +140,7 @@ class RunView(RunCurves):
             step=status.step,
             total=status.total,
             elapsed_s=elapsed,
-            remaining_s=self._remaining_s(status.step, status.total) if status.state is RunState.RUNNING else None,
+            remaining_s=self._remaining_s(status) if status.state is RunState.RUNNING else None,
             host=self._host,
             recipe=self._recipe,
             can_stop=ours and status.state.is_live,
@@ -226,13 +225,8 @@ class RunView(RunCurves):
         """Go on from the last checkpoint."""
         self._run.resume()
 
-    def _remaining_s(self, step: int | None, total: int | None) -> float | None:
-        """Estimate from the median time of the last steps; None until two steps are done."""
-        if not step or not total:
-            return None
-        times = self._lab.store.metrics.times(self._run.id, last=_PACE_STEPS)
-        gaps = [b - a for a, b in pairwise(times) if b > a]
-        return statistics.median(gaps) * max(0, total - step) if gaps else None
+    def _remaining_s(self, status: Status) -> float | None:
+        return remaining_s(self._lab.store, self._run.id, status.step, status.total)
 
 
 def _grouped(rows: Sequence[Mapping[str, Any]]) -> tuple[SampleGroup, ...]:

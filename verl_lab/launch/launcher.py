@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 60.0
 _LOG_TAIL_BYTES = 2000
+_PARTS = ("recipe", "launch", "versions")  # of a launch record, those that are objects where they are there
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,9 @@ class Launcher:
                 f"{layout.record}: version: {record.get('version')!r} is not known here.",
                 f"This verl-lab reads up to {FORMAT_VERSION}.",
             )
+        wrong = [part for part in _PARTS if not isinstance(record.get(part) or {}, dict)]
+        if wrong:
+            raise FormatError(f"{layout.record}: {wrong[0]}: it is no object, so this is no launch record.")
         return record
 
     def _record(self, layout: RunLayout[PurePosixPath]) -> bytes:

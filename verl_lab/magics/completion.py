@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from verl_lab.magics.family import VerlMagics
 
 _RUN_FIRST = ("verl_stop", "verl_resume", "verl_logs", "verl_watch", "verl_health", "verl_diagnose")
-_RUNS = ("verl_compare",)
+_RUNS = ("verl_compare", "verl_report")
 _RUNS_AND_RECIPES = ("verl_diff", "verl_lineage", "verl_recommend")
 _NAMED: dict[str, Callable[[Lab, list[str]], list[str] | None]] = {
     "verl_train": lambda lab, before: None if before else lab.recipes.names(),
@@ -36,6 +36,8 @@ _NAMED: dict[str, Callable[[Lab, list[str]], list[str] | None]] = {
 }
 _OF_OPTION: dict[str, Callable[[Lab], list[str]]] = {
     "--from": lambda lab: [run.id for run in lab.runs()],
+    "--baseline": lambda lab: [run.id for run in lab.runs()],
+    "--diff": lambda lab: [run.id for run in lab.runs()],
     "--host": lambda lab: list(lab.hosts.names()),
 }
 _MOST = 200

@@ -7,11 +7,12 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import display  # pyright: ignore[reportUnknownVariableType]
 
+from verl_lab import inputs
+from verl_lab.domain.host import LOCAL
 from verl_lab.lab.table import Table, plain
 from verl_lab.magics.line import MagicError, argument
 from verl_lab.magics.progress import Line
@@ -44,6 +45,7 @@ ARGUMENTS = (
     argument("--diff", nargs=2, metavar=("A", "B"), help="show which rows two of them do not share"),
     argument("--key", metavar="COLUMN", help="with --diff: the column that tells which row is which"),
     argument("--collect", action="store_true", help="show the copies that no run needs; with --yes remove them"),
+    argument("--host", metavar="HOST", help="with --collect: the copies there, of models and checkpoints too"),
     argument("--yes", action="store_true", help="with --collect: do it"),
 )
 
@@ -90,13 +92,15 @@ def show_data(lab: Lab, args: argparse.Namespace) -> Table | Tables:
         raise MagicError("--yes is for --collect.")
     if args.key and not args.diff:
         raise MagicError("--key is for --diff.")
+    if args.host and not args.collect:
+        raise MagicError("--host is for --collect.")
     if args.collect:
-        return _collected(lab.datasets.collect(confirm=args.yes))
+        return _collected(lab.datasets.collect(confirm=args.yes, host=args.host or LOCAL))
     if args.diff:
         return _difference(lab.datasets.diff(*args.diff, key=args.key))
     if args.data is None:
         return _list(lab.datasets.list())
-    given = Path(args.data).expanduser()
+    given = inputs.path_here("data set", args.data)
     if given.exists():
         version = lab.datasets.add(given, args.name)
     elif args.name:
@@ -192,9 +196,10 @@ def _difference(found: RowDiff) -> Tables:
 
 
 def _collected(found: Collected) -> Table:
-    rows = tuple((kept.hash[:_HASH_SHOWN], _bytes(kept.size)) for kept in found.copies)
-    done = f"{_bytes(found.size)} freed." if found.removed else "--yes removes them."
-    return _table(("copy", "size"), rows, "Nothing to remove: every copy is needed by a run.", done)
+    rows = tuple((k.kind, ", ".join(k.names), k.hash[:_HASH_SHOWN], _bytes(k.size)) for k in found.copies)
+    done = f"{_bytes(found.size)} freed." if found.removed else f"{_bytes(found.size)}. --yes removes them."
+    stay = f" {len(found.recent)} more stay for a day, since a launch may need them." if found.recent else ""
+    return _table(("copy of", "name", "hash", "size"), rows, f"Nothing to remove.{stay}", done + stay)
 
 
 def _table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...], empty: str, note: str = "") -> Table:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
 
+from verl_lab import inputs
 from verl_lab.domain.host import LOCAL
 from verl_lab.lab import Lab
-from verl_lab.magics import environment, hosts, recipe_lines
+from verl_lab.lab.room import room_notes
+from verl_lab.magics import environment, hosts, recipe_lines, report
 from verl_lab.magics.data import ARGUMENTS, Tables, Telling, show_data
 from verl_lab.magics.line import MagicError, argument, arguments, thresholds_of
 from verl_lab.magics.matrix import train_all, values_of
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from verl_lab.lab.lineage import ShownLineage
     from verl_lab.lab.recommend import Recommendation
     from verl_lab.lab.report import RunReport, RunReports
+    from verl_lab.lab.report_diff import ReportDiff
+    from verl_lab.lab.reporting import Report as MadeReport
     from verl_lab.lab.table import Table
 
 _RUN = argument("run", metavar="RUN", help="run id, the beginning of one, or a run's name")
@@ -96,7 +100,11 @@ class VerlMagics(Magics):
             from_step=args.from_step,
             preset=args.preset,
         )
-        return run if args.dry_run else self._show(run, wait=args.wait)
+        if args.dry_run:
+            return run
+        for note in room_notes(run):
+            print(note)
+        return self._show(run, wait=args.wait)
 
     @line_magic
     @arguments(
@@ -253,6 +261,17 @@ class VerlMagics(Magics):
 
     @line_magic
     @arguments(
+        "verl_report",
+        "Make a report on runs: a notebook, and the same as a page to send around, its charts alive offline.\n"
+        "With --diff, say what differs between two reports.",
+        *report.ARGUMENTS,
+    )
+    def verl_report(self, args: argparse.Namespace) -> MadeReport | ReportDiff:
+        """Make a report, or compare two."""
+        return report.report_line(self.lab, args, self._find_or_attach)
+
+    @line_magic
+    @arguments(
         "verl_backtest",
         "Show what rules would have done on past runs: when they fire, what a stop saves, and false alarms.",
         argument("rule", metavar="RULE", nargs="*", help="rule ids; default: all rules"),
@@ -328,10 +347,7 @@ class VerlMagics(Magics):
             if not runs:
                 raise MagicError("There are no runs yet. %verl_train RECIPE starts one; %verl_recipes lists recipes.")
             return self.lab.run(runs[0].id)
-        from pathlib import Path
-
-        looks_like_path = "/" in named or Path(named).expanduser().exists()
-        return self.lab.attach(named) if looks_like_path else self.lab.run(named)
+        return self.lab.attach(named) if inputs.is_path_here(named) else self.lab.run(named)
 
     def _show(self, run: Run, *, metrics: list[str] | None = None, wait: bool = False) -> Run:
         panel = run.watch(metrics or ())

@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from verl_lab.domain.host import LOCAL
 from verl_lab.lab.table import Table
 from verl_lab.recipes.versions import SHOWN
 from verl_lab.widgets.wording import duration
@@ -26,6 +27,9 @@ class RunTable(Table):
     def of(cls, runs: Sequence[Run], *, shown: int | None) -> RunTable:
         """Make the table of the first ``shown`` runs, of all if None."""
         listed = runs[:shown]
+        for run in listed:  # first, so that each host is asked about all of them at once
+            if run.host_name != LOCAL:
+                run.follow()
         left = len(runs) - len(listed)
         note = f"{left} older ones: %verl_runs --all" if left else ""
         headings = ("run", "name", "recipe", "state", "step", "started", "took", "reason")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 from sqlalchemy import delete, insert, select, update
 
-from verl_lab.domain.host import FINGERPRINT, HostEntry
+from verl_lab.domain.host import FINGERPRINT, NAME, HostEntry
 from verl_lab.domain.run import RunState
 from verl_lab.errors import InvalidInputError, NotFoundError
 from verl_lab.store import tables
@@ -162,6 +162,8 @@ def _host(row: Row[Any]) -> HostRow:
 
 
 def _row(connection: Connection, name: str) -> Row[Any] | None:
+    if not NAME.pattern.fullmatch(name):  # nor could every such text be asked for
+        return None
     return connection.execute(select(tables.hosts).where(tables.hosts.c.name == name)).one_or_none()
 
 
