@@ -173,7 +173,7 @@ def import_arrow(path: Path) -> Any:
         import pyarrow as pa
         import pyarrow.ipc  # pyright: ignore[reportUnusedImport]  loads what pa.ipc is
     except ImportError:
-        hint = "pip install 'verl-lab[manager]' brings it."
+        hint = "pip install pyarrow brings it."
         raise EnvironmentMismatchError(f"{path}: it takes pyarrow to read it, which is not installed.", hint) from None
     return pa
 

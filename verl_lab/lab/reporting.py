@@ -83,7 +83,8 @@ def report(
         from verl_lab.reports.pdf import browser
     except ImportError as error:
         raise EnvironmentMismatchError(
-            f"Reports need {error.name or 'packages'}, which is not installed here.", "pip install 'verl-lab[manager]'"
+            f"Reports need {error.name or 'packages'}, which is not installed here.",
+            f"pip install {error.name or 'verl-lab'}",
         ) from error
     wanted = [formats] if isinstance(formats, str) else list(formats)
     unknown = next((one for one in wanted if one not in FORMATS), None)

@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError as error:
     raise EnvironmentMismatchError(
         f"Hosts cannot be reached over SSH here: the package {error.name} is not installed.",
-        'Install it: pip install "verl-lab[manager]".',
+        f"Install it: pip install {error.name}.",
     ) from error
 
 if TYPE_CHECKING:

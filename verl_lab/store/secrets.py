@@ -23,7 +23,7 @@ try:
 except ModuleNotFoundError as error:
     raise EnvironmentMismatchError(
         "Secrets cannot be kept here: the package cryptography is not installed.",
-        'Install it: pip install "verl-lab[manager]"; or use a key without passphrase, or an agent.',
+        "Install it: pip install cryptography; or use a key without passphrase, or an agent.",
     ) from error
 
 if TYPE_CHECKING:
