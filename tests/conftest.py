@@ -20,13 +20,18 @@ sys.path.append(str(Path(__file__).parent / "transport"))
 sys.path.append(str(Path(__file__).parent / "browser"))
 pytest_plugins = ("ssh_fixtures",)
 RECORDINGS = Path(__file__).parent / "recordings" / "verl-0.9.1"
+SERVER = Path(__file__).parent / "server"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as ``faults`` what asks for a number of rounds: what ``make test-faults`` repeats in full."""
+    """Mark what asks for a number of rounds, which ``make test-faults`` repeats in full; put the server first.
+
+    Once there is a browser, its event loop is the running one of this thread, and no server could have its own.
+    """
     for item in items:
         if "rounds" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.faults)
+    items.sort(key=lambda item: SERVER not in item.path.parents)
 
 
 @pytest.fixture

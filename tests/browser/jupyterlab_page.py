@@ -200,6 +200,8 @@ class NotebookPage:
         )
         light = "false" if "Dark" in name else "true"
         self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+        # JupyterLab fails to take its splash away where the next one is there already.
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=_WAIT_MS)
 
     def shut_down_kernel(self) -> None:
         """End the notebook's kernel."""
@@ -212,7 +214,7 @@ def open_page(lab: RunningLab, context: BrowserContext, *cells: str, path: str |
     shown = NotebookPage(context.new_page(), lab, name)
     shown.page.route("**/*", lambda route: _only_here(route, shown.outside))
     shown.page.on("console", lambda message: _note_error(message, shown.errors))
-    shown.page.on("pageerror", lambda error: shown.errors.append(str(error)))
+    shown.page.on("pageerror", lambda error: _note(str(error), shown.errors))
     shown.load(kernel=path is None)
     return shown
 
@@ -236,8 +238,13 @@ def _only_here(route: Route, outside: list[str]) -> None:
 
 
 def _note_error(message: ConsoleMessage, errors: list[str]) -> None:
-    if message.type == "error" and not any(text in message.text for text in _NOT_OURS):
-        errors.append(f"{message.text} ({message.location.get('url')})")
+    if message.type == "error":
+        _note(message.text, errors, where=f" ({message.location.get('url')})")
+
+
+def _note(text: str, errors: list[str], *, where: str = "") -> None:
+    if not any(known in text for known in _NOT_OURS):
+        errors.append(f"{text}{where}")
 
 
 def _free_port() -> int:

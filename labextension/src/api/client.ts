@@ -48,7 +48,7 @@ export class Client {
   removeHost = (host: string, force: boolean) => this.ask<unknown>("DELETE", `hosts/${enc(host)}`, { force });
   testHost = (host: string) => this.post<api.HostTest>(`hosts/${enc(host)}/test`, {});
   acceptHost = (host: string, fingerprint: string) => this.post<unknown>(`hosts/${enc(host)}/accept`, { fingerprint });
-  setUpHost = (host: string, role: string) => this.post<{ task: string }>(`hosts/${enc(host)}/setup`, { role });
+  setUpHost = (host: string) => this.post<{ task: string }>(`hosts/${enc(host)}/setup`, { role: null });
   task = (task: string) => this.get<api.Task>(`tasks/${enc(task)}`);
 
   datasets = () => this.get<{ rows: api.DatasetRow[] }>("datasets");

@@ -1,7 +1,7 @@
 import * as React from "react";
 import { useSession } from "../panel/context";
 import { Button, Empty, Failure } from "../ui/parts";
-import { asError, useRequest } from "../ui/request";
+import { useRequest, useWork } from "../ui/request";
 import { bytes } from "../ui/words";
 import { DatasetView } from "./DatasetView";
 
@@ -11,21 +11,13 @@ export function DataTab(): JSX.Element {
   const { data, error, reload } = useRequest(() => client.datasets(), []);
   const [picked, setPicked] = React.useState<string | null>(null);
   const [path, setPath] = React.useState("");
-  const [failed, setFailed] = React.useState<Error | null>(null);
-  const [busy, setBusy] = React.useState(false);
-  const add = async () => {
-    setBusy(true);
-    setFailed(null);
-    try {
+  const { busy, failed, does } = useWork();
+  const add = () =>
+    does(trans.__("Reading…"), async () => {
       setPicked((await client.addDataset(path.trim(), null)).hash);
       setPath("");
       reload();
-    } catch (refused) {
-      setFailed(asError(refused));
-    } finally {
-      setBusy(false);
-    }
-  };
+    });
   if (picked !== null) {
     return <DatasetView key={picked} hash={picked} back={() => setPicked(null)} />;
   }
@@ -47,8 +39,8 @@ export function DataTab(): JSX.Element {
           value={path}
           onChange={(event) => setPath(event.target.value)}
         />
-        <Button submit disabled={busy || path.trim() === ""}>
-          {busy ? trans.__("Reading…") : trans.__("Add")}
+        <Button submit disabled={busy !== null || path.trim() === ""}>
+          {busy ?? trans.__("Add")}
         </Button>
       </form>
       {failed && <Failure error={failed} />}

@@ -3,6 +3,7 @@ import type { Check } from "../api/types";
 import { useSession } from "../panel/context";
 import { Button, Copyable, Failure } from "../ui/parts";
 import { useRequest } from "../ui/request";
+import { valueText } from "../ui/words";
 
 /** What is installed here, against what this release was tested with. */
 export function EnvironmentTab(): JSX.Element {
@@ -44,7 +45,7 @@ export function EnvironmentTab(): JSX.Element {
             {right.map((check) => (
               <React.Fragment key={check.name}>
                 <dt>{check.name}</dt>
-                <dd>{text(check.found)}</dd>
+                <dd>{valueText(check.found)}</dd>
               </React.Fragment>
             ))}
           </dl>
@@ -72,17 +73,9 @@ function CheckItem({ check }: { check: Check }): JSX.Element {
   return (
     <div className="vl-finding" data-severity="warning">
       <p>
-        <b>{check.name}</b>: {trans.__("found %1, wanted %2", text(check.found), text(check.wanted))}
+        <b>{check.name}</b>: {trans.__("found %1, wanted %2", valueText(check.found), valueText(check.wanted))}
       </p>
       {check.fix && <Copyable text={check.fix} label={trans.__("how to mend %1", check.name)} />}
     </div>
   );
-}
-
-function text(value: unknown): string {
-  return value === null || value === undefined
-    ? "–"
-    : typeof value === "object"
-      ? JSON.stringify(value)
-      : String(value);
 }

@@ -3,7 +3,7 @@ import * as React from "react";
 import type { HostRow, HostTest } from "../api/types";
 import { useSession } from "../panel/context";
 import { Button, Dot, Failure } from "../ui/parts";
-import { asError } from "../ui/request";
+import { useWork } from "../ui/request";
 import { bytes } from "../ui/words";
 import { Gpus } from "./Gpus";
 import { SetUp } from "./SetUp";
@@ -16,24 +16,12 @@ export function HostCard(props: { row: HostRow; reload: () => void }): JSX.Eleme
   const [seen, setSeen] = React.useState<HostRow | null>(null);
   const [test, setTest] = React.useState<HostTest | null>(null);
   const [task, setTask] = React.useState<string | null>(null);
-  const [busy, setBusy] = React.useState<string | null>(null);
-  const [failed, setFailed] = React.useState<Error | null>(null);
+  const { busy, failed, does } = useWork();
   const row = seen ?? props.row;
   const isLocal = row.name === "local";
   // biome-ignore lint/correctness/useExhaustiveDependencies: a list that was read again is more recent
   React.useEffect(() => setSeen(null), [props.row]);
 
-  const does = async (what: string, work: () => Promise<void>) => {
-    setBusy(what);
-    setFailed(null);
-    try {
-      await work();
-    } catch (error) {
-      setFailed(asError(error));
-    } finally {
-      setBusy(null);
-    }
-  };
   const look = () => does(trans.__("Asking…"), async () => setSeen(await client.look(row.name)));
   const tryOut = () => does(trans.__("Testing…"), async () => setTest(await client.testHost(row.name)));
   const accept = (fingerprint: string) =>
@@ -42,8 +30,7 @@ export function HostCard(props: { row: HostRow; reload: () => void }): JSX.Eleme
       setTest(await client.testHost(row.name));
       reload();
     });
-  const setUp = () =>
-    does(trans.__("Setting up…"), async () => setTask((await client.setUpHost(row.name, "training")).task));
+  const setUp = () => does(trans.__("Setting up…"), async () => setTask((await client.setUpHost(row.name)).task));
   const remove = async () => {
     const answer = await showDialog({
       title: trans.__("Remove %1?", row.name),

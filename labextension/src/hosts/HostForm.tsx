@@ -2,7 +2,7 @@ import * as React from "react";
 import { RefusedError } from "../api/client";
 import { useSession } from "../panel/context";
 import { Button, Failure, Labelled } from "../ui/parts";
-import { asError } from "../ui/request";
+import { useWork } from "../ui/request";
 
 const EMPTY = { name: "", address: "", port: "22", user: "", key: "", password: "", passphrase: "", runs_root: "" };
 type FieldName = keyof typeof EMPTY;
@@ -11,8 +11,7 @@ type FieldName = keyof typeof EMPTY;
 export function HostForm({ close, added }: { close: () => void; added: () => void }): JSX.Element {
   const { client, trans } = useSession();
   const [typed, setTyped] = React.useState(EMPTY);
-  const [failed, setFailed] = React.useState<Error | null>(null);
-  const [busy, setBusy] = React.useState(false);
+  const { busy, failed, does } = useWork();
   const fault = failed instanceof RefusedError ? failed.field : null;
   const input = (
     name: FieldName,
@@ -33,20 +32,13 @@ export function HostForm({ close, added }: { close: () => void; added: () => voi
       )}
     </Labelled>
   );
-  const add = async () => {
-    setBusy(true);
-    setFailed(null);
-    const given = Object.entries(typed).filter(([, value]) => value !== "");
-    try {
+  const add = () =>
+    does(trans.__("Adding…"), async () => {
+      const given = Object.entries(typed).filter(([, value]) => value !== "");
       await client.addHost({ ...Object.fromEntries(given), port: Number(typed.port) });
       setTyped(EMPTY);
       added();
-    } catch (error) {
-      setFailed(asError(error));
-    } finally {
-      setBusy(false);
-    }
-  };
+    });
   return (
     <form
       className="vl-pad vl-stack"
@@ -79,7 +71,7 @@ export function HostForm({ close, added }: { close: () => void; added: () => voi
         </details>
         {failed && !fault && <Failure error={failed} />}
         <div className="vl-buttons">
-          <Button primary submit disabled={busy}>
+          <Button primary submit disabled={busy !== null}>
             {trans.__("Add")}
           </Button>
           <Button onClick={close}>{trans.__("Cancel")}</Button>

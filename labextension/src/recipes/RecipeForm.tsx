@@ -2,7 +2,7 @@ import { Notification } from "@jupyterlab/apputils";
 import * as React from "react";
 import { useSession } from "../panel/context";
 import { Button, Failure, Labelled } from "../ui/parts";
-import { asError, useRequest, useSettled } from "../ui/request";
+import { useRequest, useSettled, useWork } from "../ui/request";
 import { Differences } from "./Differences";
 import { FieldInput } from "./FieldInput";
 import { KeyRows } from "./KeyRows";
@@ -21,8 +21,7 @@ export function RecipeForm({ recipe, back }: { recipe: string; back: () => void 
   const [rows, setRows] = React.useState<readonly KeyValue[]>([]);
   const [host, setHost] = React.useState("local");
   const [name, setName] = React.useState("");
-  const [busy, setBusy] = React.useState(false);
-  const [failed, setFailed] = React.useState<Error | null>(null);
+  const { busy, failed, does } = useWork();
   const fields = form.data?.fields ?? [];
   const overrides = overridesOf(fields, typed, rows);
   const asked = useSettled(JSON.stringify([overrides, host]), CHECK_AFTER_MS);
@@ -35,20 +34,9 @@ export function RecipeForm({ recipe, back }: { recipe: string; back: () => void 
   const isRefused = problems.some((problem) => problem.severity === "error");
   const groups = [...new Set(fields.map((field) => field.group))];
 
-  const does = async (work: () => Promise<unknown>) => {
-    setBusy(true);
-    setFailed(null);
-    try {
-      await work();
-    } catch (error) {
-      setFailed(asError(error));
-    } finally {
-      setBusy(false);
-    }
-  };
   const training = { recipe, overrides, host, name: name.trim() };
   const launch = () =>
-    does(async () => {
+    does(trans.__("Launching…"), async () => {
       const run = await actions.launch(training);
       if (run) Notification.success(trans.__("%1 is launched.", run.name));
       session.tab.set("runs");
@@ -128,13 +116,13 @@ export function RecipeForm({ recipe, back }: { recipe: string; back: () => void 
         <span className="vl-actions-what vl-quiet">
           {overrides.length ? trans._n("%1 change", "%1 changes", overrides.length) : trans.__("As the recipe says")}
         </span>
-        <Button primary submit disabled={busy || isWrong || isRefused}>
+        <Button primary submit disabled={busy !== null || isWrong || isRefused}>
           {trans.__("Launch")}
         </Button>
         <Button
-          disabled={busy || isWrong}
+          disabled={busy !== null || isWrong}
           title={trans.__("Check everything and show the command; start nothing")}
-          onClick={() => void does(() => actions.dryRun(training))}
+          onClick={() => void does(trans.__("Checking…"), () => actions.dryRun(training))}
         >
           {trans.__("Dry run")}
         </Button>

@@ -3,6 +3,7 @@ import type { Problem, Validation } from "../api/types";
 import { useSession } from "../panel/context";
 import { Copyable, Failure } from "../ui/parts";
 import type { Asked } from "../ui/request";
+import { valueText } from "../ui/words";
 
 /** What the server says of the recipe with these overrides. */
 export function Verdict({ check }: { check: Asked<Validation> }): JSX.Element {
@@ -29,7 +30,7 @@ export function Verdict({ check }: { check: Asked<Validation> }): JSX.Element {
           {data.facts.map((fact) => (
             <React.Fragment key={fact.name}>
               <dt>{fact.name}</dt>
-              <dd>{text(fact.value)}</dd>
+              <dd>{valueText(fact.value)}</dd>
             </React.Fragment>
           ))}
           {data.rules && (
@@ -59,12 +60,4 @@ function ProblemText({ problem }: { problem: Problem }): JSX.Element {
       <span className="vl-quiet">{problem.valid}</span>
     </p>
   );
-}
-
-function text(value: unknown): string {
-  return value === null || value === undefined
-    ? "–"
-    : typeof value === "object"
-      ? JSON.stringify(value)
-      : String(value);
 }

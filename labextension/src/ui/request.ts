@@ -41,6 +41,31 @@ export function useSettled<T>(value: T, ms: number): T {
   return settled;
 }
 
+export interface Work {
+  /** What is being done, in words; null when nothing is. */
+  busy: string | null;
+  failed: Error | null;
+  does: (what: string, work: () => Promise<unknown>) => Promise<void>;
+}
+
+/** Do one thing at a person's request, and keep why it failed until the next. */
+export function useWork(): Work {
+  const [busy, setBusy] = useState<string | null>(null);
+  const [failed, setFailed] = useState<Error | null>(null);
+  const does = async (what: string, work: () => Promise<unknown>) => {
+    setBusy(what);
+    setFailed(null);
+    try {
+      await work();
+    } catch (error) {
+      setFailed(asError(error));
+    } finally {
+      setBusy(null);
+    }
+  };
+  return { busy, failed, does };
+}
+
 export function asError(error: unknown): Error {
   return error instanceof Error ? error : new RefusedError(0, String(error));
 }

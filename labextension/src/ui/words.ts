@@ -23,6 +23,12 @@ export function bytes(count: number): string {
   return `${count} B`;
 }
 
+/** A value of any kind that the server told. */
+export function valueText(value: unknown): string {
+  if (value === null || value === undefined) return "–";
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
 /** The state of a run in a person's words. */
 export function stateWord(row: RunRow, trans: TranslationBundle): string {
   const words: Record<string, string> = {
