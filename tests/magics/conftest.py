@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,3 +67,5 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     yield Shell(made, capsys)
     made.run_line_magic("unload_ext", "verl_lab")
     history.end_session()
+    # What it would do when the process ends, once for each shell and over a heap of a gigabyte, is done above.
+    atexit.unregister(made.atexit_operations)

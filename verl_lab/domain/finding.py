@@ -102,6 +102,11 @@ class Finding:
         """Whether the signature has not been seen to clear."""
         return self.cleared_step is None
 
+    @property
+    def told_source(self) -> str:
+        """Where the threshold comes from, in words: a heuristic of ours is said to be one."""
+        return f"{self.source} (a heuristic of verl-lab's)" if self.heuristic else self.source
+
 
 @dataclass(frozen=True)
 class HealthEntry:

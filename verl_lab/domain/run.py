@@ -41,6 +41,11 @@ class RunState(str, Enum):
         """Whether a process works on the run, or is about to."""
         return self in (RunState.CREATED, RunState.STARTING, RunState.RUNNING, RunState.STOPPING)
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether there is a last step to go on to: it has ended, and not by completing."""
+        return self.is_over and self is not RunState.COMPLETED
+
     def __str__(self) -> str:
         return self.value
 

@@ -118,10 +118,6 @@ def _suggestion(finding: Finding) -> str:
     return f"{finding.suggestion} --set {settings}" if settings else finding.suggestion
 
 
-def _source(finding: Finding) -> str:
-    return f"{finding.source} (a heuristic of verl-lab's)" if finding.heuristic else finding.source
-
-
 def finding_html(finding: Finding) -> str:
     """Return a finding as a block of lines: in columns its sentences would be a word wide."""
     steps = "step" if finding.first_step == finding.last_step else "steps"
@@ -134,7 +130,7 @@ def finding_html(finding: Finding) -> str:
     ]
     if finding.settings:
         lines.append(f"<code>--set {html.escape(' '.join(finding.settings))}</code>")
-    lines.append(f"<small>Source: {html.escape(_source(finding))}</small>")
+    lines.append(f"<small>Source: {html.escape(finding.told_source)}</small>")
     style = "border-left:3px solid currentColor;padding-left:10px;margin:10px 0"
     kind = f'class="verl-lab-finding" data-severity="{finding.severity}"'
     return f'<div {kind} style="{style}">{"<br>".join(lines)}</div>'
@@ -147,6 +143,6 @@ def finding_text(finding: Finding) -> str:
         "evidence": finding.evidence,
         "cause": finding.cause,
         "suggestion": _suggestion(finding),
-        "source": _source(finding),
+        "source": finding.told_source,
     }
     return "\n".join([head, *(f"  {name + ':':<12}{text}" for name, text in told.items())])

@@ -105,7 +105,7 @@ def summarise(row: RunRow, status: Status | None, now: float) -> RunSummary:
         kind="run" if ours else "log",
         created=row.created,
         can_stop=ours and state.is_live,
-        can_resume=ours and state.is_over and state is not RunState.COMPLETED,
+        can_resume=ours and state.can_resume,
     )
 
 

@@ -144,7 +144,7 @@ class RunView(RunCurves):
             host=self._host,
             recipe=self._recipe,
             can_stop=ours and status.state.is_live,
-            can_resume=ours and status.state.is_over and status.state is not RunState.COMPLETED,
+            can_resume=ours and status.state.can_resume,
             notice=self._notice,
         )
 

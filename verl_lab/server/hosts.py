@@ -28,31 +28,30 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Password = Annotated[SecretStr, Field(min_length=1, max_length=1024)]
 
 
-class Add(Asked):
+class Reached(Asked):
+    """How a machine is reached over SSH, and what is used there."""
+
+    user: Short | None = None
+    key: Path_ | None = None
+    password: Password | None = None
+    passphrase: Password | None = None
+    runs_root: Path_ | None = None
+    python: Path_ | None = None
+
+
+class Add(Reached):
     """A machine to reach over SSH."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     address: Short
     port: Port = 22
-    user: Short | None = None
-    key: Path_ | None = None
-    password: Password | None = None
-    passphrase: Password | None = None
-    runs_root: Path_ | None = None
-    python: Path_ | None = None
 
 
-class Edit(Asked):
+class Edit(Reached):
     """What is to be another; what is left out stays, null is what holds where nothing is said."""
 
     address: Short | None = None
     port: Port | None = None
-    user: Short | None = None
-    key: Path_ | None = None
-    password: Password | None = None
-    passphrase: Password | None = None
-    runs_root: Path_ | None = None
-    python: Path_ | None = None
 
 
 class Remove(Asked):
@@ -169,18 +168,11 @@ def task_(lab: Lab, task: str, tasks: Tasks) -> dict[str, Any]:
 
 def told_report(report: Report) -> dict[str, Any]:
     """Return what the check of an environment found."""
-    checks = [
-        {
-            "name": one.name,
-            "ok": one.ok,
-            "found": one.found,
-            "wanted": one.wanted,
-            "message": "as wanted" if one.ok else f"{one.found} instead of {one.wanted}",
-            "fix": one.fix,
-        }
-        for one in report.checks
-    ]
-    return {"ok": report.ok, "role": report.role, "checks": checks}
+    told = report.to_dict()
+    del told["python"]  # a path of the machine
+    for check in told["checks"]:
+        check["message"] = "as wanted" if check["ok"] else f"{check['found']} instead of {check['wanted']}"
+    return told
 
 
 def _plain(value: Any) -> Any:

@@ -29,7 +29,7 @@ def told_finding(finding: Finding) -> dict[str, Any]:
         "cause": finding.cause,
         "suggestion": finding.suggestion,
         "set": f"--set {settings}" if settings else None,
-        "source": f"{finding.source} (a heuristic of verl-lab's)" if finding.heuristic else finding.source,
+        "source": finding.told_source,
     }
 
 
