@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from verl_lab.errors import InvalidInputError
-from verl_lab.lab.checks import rendered_if_sound
-from verl_lab.lab.pinning import Pinned, pinned, require_data
+from verl_lab.lab.launching.checks import rendered_if_sound
+from verl_lab.lab.launching.pinning import Pinned, pinned, require_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable

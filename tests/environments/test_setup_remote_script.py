@@ -15,7 +15,7 @@ from verl_lab import Lab
 from verl_lab.environments import __main__ as command
 from verl_lab.environments import remote
 from verl_lab.errors import EnvironmentMismatchError, InvalidInputError, NotFoundError
-from verl_lab.lab import host_environments
+from verl_lab.lab.hosts import environments
 from verl_lab.magics.environment import show_environment
 from verl_lab.magics.family import VerlMagics
 from verl_lab.magics.line import MagicError
@@ -92,15 +92,15 @@ def test_the_lab_and_the_magic_report_set_up_and_refuse(
     with pytest.raises(
         EnvironmentMismatchError, match=r"box is not set up.*has no environment.*\n%verl_env box --setup mends"
     ):
-        host_environments.ready(lab, "box")
+        environments.ready(lab, "box")
     assert "box has no environment to train in" in str(line("box"))
     assert "as this release makes it" in str(line("box --setup --role cpu --offline"))
     assert "setup: " in capsys.readouterr().out
-    state = host_environments.ready(lab, "box")
+    state = environments.ready(lab, "box")
     assert (state.role, state.python) == ("cpu", f"{lab.hosts.root('box')}/environments/cpu/bin/python")
-    assert host_environments.environment(lab, "box").ok
+    assert environments.environment(lab, "box").ok
 
-    assert host_environments.ready(lab, "local").python == sys.executable
+    assert environments.ready(lab, "local").python == sys.executable
     with pytest.raises(InvalidInputError, match=r"'local' is this machine.*\n.*setup_local_env\.sh"):
         line("--setup")
     with pytest.raises(MagicError, match="add --setup"):

@@ -47,7 +47,7 @@ def test_torch_and_verl_are_imported_by_the_guest_alone(path: Path) -> None:
         "environments/probe.py",
         "datasets/far_program.py",
         "datasets/far_collect.py",
-        "lab/host_probe.py",
+        "lab/hosts/probe.py",
     ],
 )
 def test_what_runs_on_any_host_imports_the_standard_library_alone(name: str) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from verl_lab.domain.recipe import Recipe
 from verl_lab.errors import InvalidInputError, NotFoundError
-from verl_lab.lab.again import begin, steps_of
-from verl_lab.lab.sides import recipe_of
+from verl_lab.lab.comparing.sides import recipe_of
+from verl_lab.lab.launching.again import begin, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import yaml
 
 from verl_lab import Lab
 from verl_lab.errors import InvalidInputError, NotFoundError
-from verl_lab.lab.compare import compare
+from verl_lab.lab.comparing.compare import compare
 from verl_lab.lab.view import RunView
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ssh_server import QUICK, Server
 
-from verl_lab.lab import host_probe
-from verl_lab.lab.host_view import Gpu, HostReport, HostView, Memory
+from verl_lab.lab.hosts import probe
+from verl_lab.lab.hosts.view import Gpu, HostReport, HostView, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,9 +149,9 @@ def test_what_cannot_be_measured_has_a_reason_and_no_value(
 
 def test_an_nvidia_smi_that_hangs_is_not_waited_for(smi: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     smi(REAL, before="exec sleep 60")
-    monkeypatch.setattr(host_probe, "SMI_S", 0.2)
-    with pytest.raises(host_probe.UnmeasuredError, match=r"did not answer within 0\.2 s"):
-        host_probe.gpus()
+    monkeypatch.setattr(probe, "SMI_S", 0.2)
+    with pytest.raises(probe.UnmeasuredError, match=r"did not answer within 0\.2 s"):
+        probe.gpus()
 
 
 def test_a_host_that_is_not_reached_has_a_row_with_the_reason(lab: Lab, sshd: Server) -> None:

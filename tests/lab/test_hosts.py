@@ -245,12 +245,12 @@ def test_a_host_that_runs_no_commands_says_so(lab: Lab, sshd_for_files: Server) 
 
 def test_too_little_space_and_another_kind_of_machine(lab: Lab, sshd: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     add(lab, sshd)
-    monkeypatch.setattr("verl_lab.lab.host_check._LEAST_FREE_BYTES", 2**70)
+    monkeypatch.setattr("verl_lab.lab.hosts.check._LEAST_FREE_BYTES", 2**70)
     for name, fix in (("box", "--runs-root"), ("local", "VERL_LAB_HOME")):
         at, wrong, hint = step(lab, name)
         assert (at, wrong.split()[0]) == ("space", "Only")
         assert fix in hint
-    monkeypatch.setattr("verl_lab.lab.host_check._MACHINES", ("sparc",))
+    monkeypatch.setattr("verl_lab.lab.hosts.check._MACHINES", ("sparc",))
     assert step(lab)[0] == "Python"
     assert platform.machine() in step(lab)[1]
 

@@ -10,7 +10,7 @@ import pytest
 
 from verl_lab.domain.recipe import DataFiles, Recipe, Reward
 from verl_lab.errors import InvalidInputError, NotFoundError
-from verl_lab.lab.origins import hash_of_bytes
+from verl_lab.lab.comparing.origins import hash_of_bytes
 from verl_lab.lab.weights import count_parameters
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def test_picture_holds_every_name_as_text(lab: Lab, write_launch: Callable[..., 
 
 
 def test_each_thing_stands_right_of_what_it_was_made_from(lab: Lab, story: dict[str, Written]) -> None:
-    from verl_lab.lab.lineage_picture import _places
+    from verl_lab.lab.comparing.lineage_picture import _places
 
     found = lab.lineage("run:fork-run")
     places = _places(found)

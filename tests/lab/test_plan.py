@@ -11,14 +11,14 @@ import pytest
 
 from verl_lab.domain.recipe import Recipe
 from verl_lab.errors import InvalidConfigurationError, NotFoundError
-from verl_lab.lab.coverage import LOGGED
+from verl_lab.lab.launching.coverage import LOGGED
 from verl_lab.recipes.schema import schema_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from verl_lab import Lab
-    from verl_lab.lab.planned import PlannedRun
+    from verl_lab.lab.launching.planned import PlannedRun
 
 ACTOR = "actor_rollout_ref.actor"
 

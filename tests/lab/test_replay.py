@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from verl_lab.errors import InvalidInputError, NotFoundError
-from verl_lab.lab.replay import Replay
+from verl_lab.lab.diagnosis.replay import Replay
 from verl_lab.lab.view import RunView
 
 if TYPE_CHECKING:

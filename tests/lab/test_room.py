@@ -17,9 +17,9 @@ from ssh_server import QUICK, Server
 
 from verl_lab.domain.recipe import Recipe, Reward
 from verl_lab.errors import InvalidConfigurationError
-from verl_lab.lab.checks import rendered_for
-from verl_lab.lab.code import code_problems, lay_code, records_of
-from verl_lab.lab.room import asked, machine_of, room_notes, with_room
+from verl_lab.lab.hosts.room import asked, machine_of, room_notes, with_room
+from verl_lab.lab.launching.checks import rendered_for
+from verl_lab.lab.launching.code import code_problems, lay_code, records_of
 from verl_lab.recipes.imports import user_code
 from verl_lab.recipes.memory import MemoryEstimate
 from verl_lab.recipes.plan import make_plan

@@ -12,7 +12,7 @@ import yaml
 from verl_lab.domain.recipe import Alerts, Checks
 from verl_lab.domain.wire import AttemptLayout, RunLayout
 from verl_lab.errors import InvalidConfigurationError, InvalidInputError
-from verl_lab.lab import checks
+from verl_lab.lab.launching import checks
 from verl_lab.recipes.catalog import Catalog, builtin_folder
 from verl_lab.transport.local import LocalHost
 from verl_lab.verl_plugin.attempt import Attempt

@@ -17,10 +17,10 @@ from tokenizers.models import WordLevel
 
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import InvalidInputError, NotFoundError
-from verl_lab.lab.again import Beginning
-from verl_lab.lab.origins import write_origins
-from verl_lab.lab.pinning import Pinned, pinned
-from verl_lab.lab.shipping import carry, elsewhere_for, require_shipped, ship, sound_there
+from verl_lab.lab.comparing.origins import write_origins
+from verl_lab.lab.launching.again import Beginning
+from verl_lab.lab.launching.pinning import Pinned, pinned
+from verl_lab.lab.launching.shipping import carry, elsewhere_for, require_shipped, ship, sound_there
 from verl_lab.recipes.render import render_checked
 from verl_lab.recipes.validate import check
 from verl_lab.transport.local import LocalHost

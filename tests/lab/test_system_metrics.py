@@ -10,8 +10,8 @@ import pytest
 
 from verl_lab.domain.wire import Header, encode_header, encode_metrics
 from verl_lab.errors import NotFoundError
-from verl_lab.lab.compare import compare
-from verl_lab.lab.replay import Replay
+from verl_lab.lab.comparing.compare import compare
+from verl_lab.lab.diagnosis.replay import Replay
 from verl_lab.lab.view import RunView
 from verl_lab.widgets.axis import Line
 from verl_lab.widgets.gather import gather

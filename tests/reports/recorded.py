@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from verl_lab import Lab
-    from verl_lab.lab.reporting import Report
+    from verl_lab.lab.reports.reporting import Report
 
 RECORDING = Path(__file__).parents[1] / "recordings" / "verl-0.9.1" / "grpo-kl-loss-30-steps.jsonl"
 PAYLOADS = (Path(__file__).parents[1] / "browser" / "payloads.txt").read_text("utf-8").splitlines()

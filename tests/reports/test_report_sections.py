@@ -15,9 +15,9 @@ from replay import Replay
 from verl_lab import Lab
 from verl_lab.domain.metric import first_charts
 from verl_lab.errors import InvalidInputError, NotFoundError
-from verl_lab.lab.report_facts import Facts, FindingFact, ValueFact, told
-from verl_lab.lab.report_samples import samples
-from verl_lab.lab.report_words import gravity, verdict
+from verl_lab.lab.reports.facts import Facts, FindingFact, ValueFact, told
+from verl_lab.lab.reports.samples import samples
+from verl_lab.lab.reports.words import gravity, verdict
 from verl_lab.reports.charts import CHARTS_MIME, charts
 from verl_lab.reports.page import to_html
 from verl_lab.widgets.axis import Line

@@ -15,8 +15,8 @@ from verl_lab.domain.host import LOCAL
 from verl_lab.errors import InvalidInputError, NotFoundError, TransportError, UnreachableError
 from verl_lab.inputs import below
 from verl_lab.lab import files
-from verl_lab.lab.again import steps_of
-from verl_lab.lab.origins import checkpoint_of
+from verl_lab.lab.comparing.origins import checkpoint_of
+from verl_lab.lab.launching.again import steps_of
 from verl_lab.transport.local import LocalHost
 from verl_lab.transport.patience import Patience
 

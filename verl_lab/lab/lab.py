@@ -16,9 +16,9 @@ from verl_lab.domain.run import RunState
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import FormatError, InvalidInputError, NotFoundError, TransportError
 from verl_lab.lab.datasets import Datasets
-from verl_lab.lab.diagnosis import Diagnoses
-from verl_lab.lab.hosts import Hosts
-from verl_lab.lab.launching import Order, launch
+from verl_lab.lab.diagnosis.diagnoses import Diagnoses
+from verl_lab.lab.hosts.hosts import Hosts
+from verl_lab.lab.launching.launch import Order, launch
 from verl_lab.lab.overview import Overview
 from verl_lab.lab.questions import Questions
 from verl_lab.lab.run import Run

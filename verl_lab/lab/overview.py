@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from verl_lab.domain.run import RunState
 from verl_lab.errors import VerlLabError
-from verl_lab.lab.diagnosis import RunDiagnosis
+from verl_lab.lab.diagnosis.diagnoses import RunDiagnosis
 from verl_lab.lab.glance import Glance, is_written_to, project_of
 from verl_lab.lab.summary import spark
 

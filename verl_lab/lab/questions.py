@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from verl_lab.diagnostics import resolve_thresholds
 from verl_lab.domain.host import LOCAL
-from verl_lab.lab.backtest import Backtest, backtest
-from verl_lab.lab.checks import problems_of
-from verl_lab.lab.diagnosis import live, report
-from verl_lab.lab.report import RunReports
+from verl_lab.lab.diagnosis.backtest import Backtest, backtest
+from verl_lab.lab.diagnosis.diagnoses import live, report
+from verl_lab.lab.diagnosis.report import RunReports
+from verl_lab.lab.launching.checks import problems_of
 from verl_lab.recipes.presets import with_preset
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from verl_lab.domain.recipe import Problem, Recipe
-    from verl_lab.lab.diff import DiffTable, ShownDiff
+    from verl_lab.lab.comparing.diff import DiffTable, ShownDiff
+    from verl_lab.lab.comparing.lineage import ShownLineage
+    from verl_lab.lab.comparing.recommend import Recommendation
+    from verl_lab.lab.comparing.sides import Thing
     from verl_lab.lab.lab import Lab
-    from verl_lab.lab.lineage import ShownLineage
-    from verl_lab.lab.planned import PlannedRun
-    from verl_lab.lab.recommend import Recommendation
-    from verl_lab.lab.report_diff import ReportDiff
-    from verl_lab.lab.report_sections import Sections
-    from verl_lab.lab.reporting import Report
+    from verl_lab.lab.launching.planned import PlannedRun
+    from verl_lab.lab.reports.difference import ReportDiff
+    from verl_lab.lab.reports.reporting import Report
+    from verl_lab.lab.reports.sections import Sections
     from verl_lab.lab.run import Run
-    from verl_lab.lab.sides import Thing
 
 
 class Questions:
@@ -141,13 +141,13 @@ class Questions:
         InvalidInputError
             The two cannot be compared.
         """
-        from verl_lab.lab.diff import diff_things
+        from verl_lab.lab.comparing.diff import diff_things
 
         return diff_things(cast("Lab", self), a, b)
 
     def diff_table(self, things: Sequence[Thing]) -> DiffTable:
         """Return many runs or recipes as a table of the settings that are not the same in all; as for ``diff``."""
-        from verl_lab.lab.diff import diff_table
+        from verl_lab.lab.comparing.diff import diff_table
 
         return diff_table(cast("Lab", self), things)
 
@@ -165,7 +165,7 @@ class Questions:
         NotFoundError
             There is no such thing.
         """
-        from verl_lab.lab.lineage import lineage
+        from verl_lab.lab.comparing.lineage import lineage
 
         return lineage(cast("Lab", self), thing)
 
@@ -192,7 +192,7 @@ class Questions:
         NotFoundError
             There is no such recipe or algorithm.
         """
-        from verl_lab.lab.recommend import recommend
+        from verl_lab.lab.comparing.recommend import recommend
 
         return recommend(cast("Lab", self), recipe_or_algorithm, model, data)
 
@@ -224,7 +224,7 @@ class Questions:
         InvalidInputError
             There are none, or more than 100.
         """
-        from verl_lab.lab.again import matrix
+        from verl_lab.lab.launching.again import matrix
 
         return matrix(cast("Lab", self), recipe, values, overrides, name, host)
 
@@ -270,7 +270,7 @@ class Questions:
         ReportError
             A section failed; the message names it.
         """
-        from verl_lab.lab.reporting import report
+        from verl_lab.lab.reports.reporting import report
 
         return report(cast("Lab", self), runs, baseline=baseline, to=to, formats=formats, progress=progress)
 
@@ -284,7 +284,7 @@ class Questions:
         runs, baseline
             As for ``report``.
         """
-        from verl_lab.lab.reporting import sections
+        from verl_lab.lab.reports.reporting import sections
 
         return sections(cast("Lab", self), runs, baseline)
 
@@ -303,6 +303,6 @@ class Questions:
         FormatError
             The file is no report.
         """
-        from verl_lab.lab.report_diff import diff_reports
+        from verl_lab.lab.reports.difference import diff_reports
 
         return diff_reports(cast("Lab", self), a, b)

@@ -342,7 +342,7 @@ class Run(FoundRun):
         InvalidInputError
             The run is live, has reached its last step, is an attached log, or its data are gone or changed.
         """
-        from verl_lab.lab.launching import go_on
+        from verl_lab.lab.launching.launch import go_on
 
         self._refuse_attached("resume")
         go_on(self._lab, self)
@@ -370,7 +370,7 @@ class Run(FoundRun):
         end: int | None = None,
     ) -> Panel:
         """Show the run again as it was, from step ``start`` to ``end``: see ``lab.replay.Replay``."""
-        from verl_lab.lab.replay import Replay
+        from verl_lab.lab.diagnosis.replay import Replay
         from verl_lab.lab.view import RunView
 
         replay = Replay(RunView(self._lab, self), speed=speed, start=start, end=end)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from IPython.display import display  # pyright: ignore[reportUnknownVariableType]
 
 from verl_lab.domain.host import LOCAL
-from verl_lab.lab import host_environments
+from verl_lab.lab.hosts import environments
 from verl_lab.magics.line import MagicError, argument
 from verl_lab.magics.progress import Line
 
@@ -40,10 +40,10 @@ def show_environment(lab: Lab, args: argparse.Namespace) -> Report:
     if not args.setup:
         if args.offline:
             raise MagicError("--offline says how to set up: add --setup.")
-        return host_environments.environment(lab, args.host, args.role)
+        return environments.environment(lab, args.host, args.role)
     tail = Tail()
     try:
-        return host_environments.setup(lab, args.host, args.role, offline=args.offline or None, progress=tail.add)
+        return environments.setup(lab, args.host, args.role, offline=args.offline or None, progress=tail.add)
     except KeyboardInterrupt:
         again = f"%verl_env {args.host} --setup"
         raise MagicError(f"Not waiting any more; what was begun on {args.host} goes on. {again} follows it.") from None

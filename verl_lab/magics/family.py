@@ -10,7 +10,7 @@ from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, 
 from verl_lab import inputs
 from verl_lab.domain.host import LOCAL
 from verl_lab.lab import Lab
-from verl_lab.lab.room import room_notes
+from verl_lab.lab.hosts.room import room_notes
 from verl_lab.magics import environment, hosts, recipe_lines, report
 from verl_lab.magics.data import ARGUMENTS, Tables, Telling, show_data
 from verl_lab.magics.line import MagicError, argument, arguments, thresholds_of
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from verl_lab.environments.verify import Report
     from verl_lab.errors import VerlLabError
     from verl_lab.lab import Run
-    from verl_lab.lab.backtest import Backtest
-    from verl_lab.lab.diff import DiffTable, ShownDiff
-    from verl_lab.lab.lineage import ShownLineage
-    from verl_lab.lab.recommend import Recommendation
-    from verl_lab.lab.report import RunReport, RunReports
-    from verl_lab.lab.report_diff import ReportDiff
-    from verl_lab.lab.reporting import Report as MadeReport
+    from verl_lab.lab.comparing.diff import DiffTable, ShownDiff
+    from verl_lab.lab.comparing.lineage import ShownLineage
+    from verl_lab.lab.comparing.recommend import Recommendation
+    from verl_lab.lab.diagnosis.backtest import Backtest
+    from verl_lab.lab.diagnosis.report import RunReport, RunReports
+    from verl_lab.lab.reports.difference import ReportDiff
+    from verl_lab.lab.reports.reporting import Report as MadeReport
     from verl_lab.lab.table import Table
 
 _RUN = argument("run", metavar="RUN", help="run id, the beginning of one, or a run's name")
@@ -142,7 +142,7 @@ class VerlMagics(Magics):
     )
     def verl_compare(self, args: argparse.Namespace) -> None:
         """Compare runs."""
-        from verl_lab.lab.compare import compare
+        from verl_lab.lab.comparing.compare import compare
         from verl_lab.widgets.live import show
 
         show(compare(self.lab, [self._find_or_attach(named) for named in args.runs], args.metrics))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from verl_lab.lab import Lab, Run
-    from verl_lab.lab.planned import PlannedRun
+    from verl_lab.lab.launching.planned import PlannedRun
 
 
 def values_of(words: Sequence[str]) -> dict[str, list[Any]]:

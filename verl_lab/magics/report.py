@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
     from verl_lab.lab import Lab, Run
-    from verl_lab.lab.report_diff import ReportDiff
-    from verl_lab.lab.reporting import Report
+    from verl_lab.lab.reports.difference import ReportDiff
+    from verl_lab.lab.reports.reporting import Report
 
 ARGUMENTS = (
     argument(

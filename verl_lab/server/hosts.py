@@ -15,8 +15,8 @@ from verl_lab.server.routing import Asked, Nothing, Routes
 if TYPE_CHECKING:
     from verl_lab.environments.report import Report
     from verl_lab.lab import Lab
-    from verl_lab.lab.host_list import ListedHost
-    from verl_lab.lab.host_view import Gpu, HostReport
+    from verl_lab.lab.hosts.listing import ListedHost
+    from verl_lab.lab.hosts.view import Gpu, HostReport
     from verl_lab.server.tasks import Tasks
 
 ROUTES = Routes()

@@ -10,8 +10,8 @@ from pydantic import Field
 from verl_lab.domain.recipe import LONGEST_NAME, NAME
 from verl_lab.errors import InvalidInputError, NotFoundError, VerlLabError
 from verl_lab.lab.form import form, keys
+from verl_lab.lab.launching.validation import validation
 from verl_lab.lab.recipe_text import saved_text, shown_text
-from verl_lab.lab.validation import validation
 from verl_lab.server.faults import ConflictError
 from verl_lab.server.routing import Asked, Nothing, Override, Routes, Text
 

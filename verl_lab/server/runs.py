@@ -12,7 +12,7 @@ from verl_lab.domain.recipe import LONGEST_NAME, NAME
 from verl_lab.domain.run import RunState
 from verl_lab.errors import InvalidInputError
 from verl_lab.lab.curves import reduced
-from verl_lab.lab.replay import Replay
+from verl_lab.lab.diagnosis.replay import Replay
 from verl_lab.lab.view import RunView
 from verl_lab.server.faults import ConflictError
 from verl_lab.server.routing import Asked, Nothing, Override, Routes, Step, Text
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from verl_lab.lab import Lab
-    from verl_lab.lab.report import RunReport
+    from verl_lab.lab.diagnosis.report import RunReport
     from verl_lab.lab.summary import RunSummary
 
 ROUTES = Routes()

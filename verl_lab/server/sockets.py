@@ -184,7 +184,7 @@ class PanelSocket(SessionSocket):
 
     def make(self, lab: Lab) -> LiveSession:
         """Return the session of a run."""
-        from verl_lab.lab.replay import Replay
+        from verl_lab.lab.diagnosis.replay import Replay
         from verl_lab.lab.view import RunView
         from verl_lab.widgets.panel_session import PanelSession
 

@@ -1,0 +1,1 @@
+"""What is wrong with a run and why, now and for any of its steps."""

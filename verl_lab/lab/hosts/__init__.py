@@ -1,0 +1,1 @@
+"""Machines that train: known, reached, looked at and set up."""

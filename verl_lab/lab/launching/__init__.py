@@ -1,0 +1,1 @@
+"""From a recipe to a run: planned, checked, pinned, sent and started."""

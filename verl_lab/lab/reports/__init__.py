@@ -1,0 +1,1 @@
+"""What a report of runs says: its sections and their parts."""
