@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from verl_lab.domain.finding import Severity
+from verl_lab.domain.metric import first_charts
 from verl_lab.domain.run import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from verl_lab.domain.finding import Finding
     from verl_lab.domain.run import Status
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _PACE_STEPS = 20
 _SPARK_POINTS = 60
-# What says most about a run, the first that it logs; verl names validation by data source.
-_TELLING = ("critic/score/mean", "critic/rewards/mean", "train/loss", "actor/pg_loss", "val/loss")
 
 
 @dataclass(frozen=True)
@@ -118,10 +117,11 @@ def judged(summary: RunSummary, health: int | None, findings: Sequence[Finding])
 
 
 def spark(store: Store, row: RunRow) -> Spark | None:
-    """Return the course of the metric that says most about a run; None where it has logged none of them."""
-    metric = _telling(row.last)
-    if metric is None:
+    """Return the course of the metric that a panel shows first; None where nothing was logged."""
+    charts = first_charts(row.last)
+    if not charts:
         return None
+    metric = charts[0].metric
     values = store.metrics.read(row.id, metric)[1]
     if values.size > _SPARK_POINTS:
         edges = np.linspace(0, values.size, _SPARK_POINTS + 1).astype(np.intp)
@@ -137,11 +137,6 @@ def remaining_s(store: Store, run_id: str, step: int | None, total: int | None) 
     times = store.metrics.times(run_id, last=_PACE_STEPS)
     gaps = [b - a for a, b in pairwise(times) if b > a]
     return float(statistics.median(gaps)) * max(0, total - step) if gaps else None
-
-
-def _telling(logged: Mapping[str, float]) -> str | None:
-    found = next((name for name in _TELLING if name in logged), None)
-    return found or next((name for name in sorted(logged) if name.startswith(("val-core/", "val/"))), None)
 
 
 def _later(one: int | None, other: int | None) -> int | None:
