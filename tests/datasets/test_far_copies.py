@@ -215,7 +215,7 @@ def test_what_was_spoilt_after_it_arrived_is_sent_again(host: Host, root: Path, 
     spoilt: list[Path] = []
 
     def write(_done: int) -> None:
-        arrived = [path for path in root.glob("datasets/*/.partial/*") if path.stat().st_size == 100_000]
+        arrived = [path for path in root.glob("datasets/*/.partial/[!.]*") if path.stat().st_size == 100_000]
         if arrived and not spoilt:
             spoil(arrived[0])
             spoilt.append(arrived[0])
@@ -316,11 +316,11 @@ def test_broken_connections_cost_nothing_that_has_arrived(
     far: SshHost, proxy: Proxy, root: Path, lab: Lab, tmp_path: Path, rounds: Callable[[int], int], dice: random.Random
 ) -> None:
     for number in range(rounds(30)):
-        folder = tmp_path / f"rows{number}"
+        folder, parts = tmp_path / f"rows{number}", (4, 100)[number % 2]
         folder.mkdir()
-        for part in range(4):
-            (folder / f"{part}.jsonl").write_bytes(dice.randbytes(2_000_000))
-        cuts = sorted(dice.randrange(0, 8_000_000) for _ in range(3))
+        for part in range(parts):
+            (folder / f"{part}.jsonl").write_bytes(dice.randbytes(8_000_000 // parts))
+        cuts = sorted(dice.randrange(0, 6_000_000) for _ in range(3))  # more is told of after each
 
         def cut(done: int, cuts: list[int] = cuts) -> None:
             if cuts and done >= cuts[0]:

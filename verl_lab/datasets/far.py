@@ -15,9 +15,10 @@ from verl_lab.errors import InvalidInputError, NoSpaceError, TransportError, Unr
 from verl_lab.store.mounts import NETWORK_TYPES
 from verl_lab.transport.local import LocalHost
 from verl_lab.transport.patience import Patience
+from verl_lab.transport.several import move_several
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from verl_lab.datasets.fingerprint import Fingerprint, Fingerprints, Progress
     from verl_lab.transport.base import Host
@@ -283,28 +284,28 @@ class _Delivery:
         return {"is_folder": self._found.is_folder, "files": files}
 
     def _send(self, contents: Sequence[str]) -> None:
+        sizes = {content: self._here[content][1] for content in contents}
         total = sum(size for _, size in self._here.values())
-        done = total - sum(self._here[content][1] for content in contents)
+        before = total - sum(sizes.values())
         pool = self._copies.pool(self._kind, self._fingerprint.hash)
         if contents:
             self._host.make_folder(pool)
-        for content in contents:
-            path, size = self._here[content]
+        move_several(
+            sizes,
+            lambda content, tell: self._put(content, f"{pool}/{content}", tell),
+            lambda content, sent: self._tell(content, before + sent, total),
+        )
 
-            def tell(sent: int, _size: int, base: int = done, content: str = content) -> None:
-                self._tell(content, base + sent, total)
-
-            place = f"{pool}/{content}"
-            try:
-                self._digests[content] = self._host.put(path, place, progress=tell)
-            except UnreachableError:
-                raise
-            except TransportError:
-                arrived = self._host.stat(place)
-                if arrived is None or arrived.size != size:
-                    raise  # else another one that sends the same was faster with it
-            done += size
-            self._tell(content, done, total)
+    def _put(self, content: str, place: str, tell: Callable[[int, int], None]) -> None:
+        path, size = self._here[content]
+        try:
+            self._digests[content] = self._host.put(path, place, progress=tell)
+        except UnreachableError:
+            raise
+        except TransportError:
+            arrived = self._host.stat(place)
+            if arrived is None or arrived.size != size:
+                raise  # else another one that sends the same was faster with it
 
     def _say(self, what: str) -> None:
         if self._progress is not None:

@@ -19,9 +19,10 @@ from verl_lab.lab.comparing.origins import checkpoint_of
 from verl_lab.lab.launching.again import steps_of
 from verl_lab.transport.local import LocalHost
 from verl_lab.transport.patience import Patience
+from verl_lab.transport.several import move_several
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from verl_lab.datasets.asking import FarFound
     from verl_lab.datasets.fingerprint import Progress
@@ -179,9 +180,8 @@ class _Fetch:
             return
         total, done = there.size, sum(there.files[name].size for name in self._here)
         check_space(str(self._target.parent), total - done, shutil.disk_usage(self._copy).free)
-        for name in [name for name in there.files if name not in self._here]:
-            self._get(name, done, total)
-            done += there.files[name].size
+        missing = {name: one.size for name, one in there.files.items() if name not in self._here}
+        move_several(missing, self._get, lambda name, arrived: self._tell(name, done + arrived, total))
         now = self._look()
         if {name: (one.size, one.mtime_ns) for name, one in now.files.items()} != {
             name: (one.size, one.mtime_ns) for name, one in there.files.items()
@@ -245,10 +245,7 @@ class _Fetch:
         except OSError:
             shutil.copy2(place, target)
 
-    def _get(self, name: str, done: int, total: int) -> None:
-        def tell(arrived: int, _size: int) -> None:
-            self._tell(name, done + arrived, total)
-
+    def _get(self, name: str, tell: Callable[[int, int], None]) -> None:
         place = self._place(name)
         digest = self._host.get(f"{self._folder}/{name}", place, progress=tell)
         if LocalHost().sha256(str(place)) != digest:

@@ -96,7 +96,11 @@ class FoundRun:
         status = self.launcher.read_status(self.folder)
         silent = status.updated is None or time.time() - status.updated > _STALE_S
         if status.state.is_live and silent:
-            return self.launcher.status(self.folder)
+            try:
+                return self.launcher.status(self.folder)
+            except NotFoundError:  # what was read of it is in the index
+                row = self.row
+                return Status(self.id, row.attempt, RunState.LOST, row.step, row.total, reason="its folder is gone")
         return status
 
     def _status_there(self) -> Status:

@@ -176,7 +176,7 @@ class AgentChannel:
 
     def tell(self, do: str, body: bytes = b"", **said: Any) -> None:
         """Send what has no answer."""
-        self._send(encode({"do": do, **said}, body))
+        self._send(encode({"do": do, **said}, len(body)) + body)
 
     def subscribe(self, watch: int, told: Callable[[Frame | None], None]) -> None:
         """Call ``told`` with what comes about a watch, and with None when the channel ends."""

@@ -17,10 +17,10 @@ LARGEST_HEAD_BYTES = 2**26
 LARGEST_BODY_BYTES = 2**30
 
 
-def encode(head: Head, body: bytes = b"") -> bytes:
-    """Return one frame. Names that are no UTF-8 travel as lone surrogates, escaped."""
+def encode(head: Head, body_bytes: int = 0) -> bytes:
+    """Return one frame up to its body. Names that are no UTF-8 travel as lone surrogates, escaped."""
     said = json.dumps(head, separators=(",", ":")).encode("ascii")
-    return SIZES.pack(len(said), len(body)) + said + body
+    return SIZES.pack(len(said), body_bytes) + said
 
 
 def decode_sizes(content: bytes) -> Tuple[int, int]:  # noqa: UP006  as above

@@ -45,10 +45,11 @@ class Program:
             self._heard.set()
             self._take(*frame)
 
-    def say(self, head: Head, body: bytes = b"") -> None:
+    def say(self, head: Head, body: bytes | memoryview = b"") -> None:
         """Write one frame; waits as long as the other side does not take it."""
         with self._saying:
-            self._sink.write(encode(head, body))
+            self._sink.write(encode(head, len(body)))
+            self._sink.write(body)
             self._sink.flush()
 
     def _take(self, head: Head, body: bytes) -> None:
@@ -122,7 +123,7 @@ class Program:
     def _do_send(self, head: Head, _body: bytes) -> tuple[Head, bytes]:
         credit = self._credits[head["id"]]
 
-        def give(said: Head, piece: bytes) -> bool:
+        def give(said: Head, piece: memoryview) -> bool:
             if not credit.acquire(timeout=self._silence_s):
                 return False
             self.say({**said, "id": head["id"], "more": True}, piece)
