@@ -1,4 +1,4 @@
-"""Shared by all tests: how many rounds of a fault a run does, recordings, SSH servers, and a browser."""
+"""Shared by all tests: how many rounds of a fault a run does, recordings, what writes runs, SSH servers, a browser."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-sys.path.append(str(Path(__file__).parent / "transport"))
-sys.path.append(str(Path(__file__).parent / "browser"))
-pytest_plugins = ("ssh_fixtures",)
+sys.path += [str(Path(__file__).parent / place) for place in ("", "transport", "browser")]
+pytest_plugins = ("postgres_server", "recipe_inputs", "server_pages", "ssh_fixtures")
 RECORDINGS = Path(__file__).parent / "recordings" / "verl-0.9.1"
 SERVER = Path(__file__).parent / "server"
 

@@ -14,6 +14,7 @@
     │   └── NoSpaceError                   there is less room than is needed; nothing was begun
     ├── ReportError (RuntimeError)         a report's notebook stopped before its end; names the cell
     └── StoreError (RuntimeError)          the database refused or is unusable
+        └── StoreBusyError             another program holds it, or its server is away: it works again by itself
 
 Every error says what is wrong in its message and what to do next in ``hint``.
 """
@@ -106,6 +107,10 @@ class ReportError(VerlLabError, RuntimeError):
 
 class StoreError(VerlLabError, RuntimeError):
     """The database refused, is locked, or is not one of ours."""
+
+
+class StoreBusyError(StoreError):
+    """The database cannot be used for the moment; nothing was written, and the same may be asked again."""
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:

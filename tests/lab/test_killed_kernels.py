@@ -54,14 +54,18 @@ def test_killed_kernels_lose_and_double_no_step(
     trainer = threading.Thread(target=train)
     trainer.start()
     try:
-        for _ in range(rounds(100)):
-            manager = KernelManager(kernel_name="python3")
-            manager.start_kernel(cwd=str(tmp_path), env={**os.environ, "VERL_LAB_HOME": str(home)})
+        total = rounds(100)
+        following = _started(tmp_path, home)
+        for number in range(total):
+            manager = following
             client = manager.blocking_client()
             client.start_channels()
             client.wait_for_ready(timeout=60)
             client.execute(READ.format(folder=folder))
-            time.sleep(dice.uniform(0.3, 2.5))
+            until = time.monotonic() + dice.uniform(0.3, 2.5)
+            if number + 1 < total:
+                following = _started(tmp_path, home)
+            time.sleep(max(0.0, until - time.monotonic()))
             os.kill(manager.provisioner.pid, signal.SIGKILL)  # type: ignore[union-attr]
             client.stop_channels()
             manager.shutdown_kernel(now=True)
@@ -73,6 +77,13 @@ def test_killed_kernels_lose_and_double_no_step(
         assert steps.tolist() == list(range(1, written + 1))
         assert loss.tolist() == [1 / n for n in range(1, written + 1)]
     assert _records(home) == written
+
+
+def _started(folder: Path, home: Path) -> KernelManager:
+    """Start a kernel, which takes as long as the one before it is given to read."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(cwd=str(folder), env={**os.environ, "VERL_LAB_HOME": str(home)})
+    return manager
 
 
 def _records(home: Path) -> int:

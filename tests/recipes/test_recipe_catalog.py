@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from verl_lab.errors import FormatError, InvalidInputError, NotFoundError
+from verl_lab.lab.demo import SHIPPED
 from verl_lab.recipes.catalog import Catalog, builtin_folder
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+DEMO = SHIPPED / "recipes"
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -20,7 +22,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def test_every_shipped_recipe_loads() -> None:
-    catalog = Catalog.standard(Path("/nonexistent"), NOTEBOOKS)
+    catalog = Catalog.standard(DEMO, Path("/nonexistent"))
     assert {"grpo", "grpo-cpu", "sft", "sft-cpu", "sort-digits-grpo", "sort-digits-sft"} <= set(catalog.names())
     for name in catalog.names():
         recipe = catalog.get(name)
@@ -28,14 +30,16 @@ def test_every_shipped_recipe_loads() -> None:
         assert recipe.description
 
 
-def test_demo_recipes_point_into_the_notebooks_folder() -> None:
-    catalog = Catalog.standard(Path("/nonexistent"), NOTEBOOKS)
+def test_demo_recipes_point_to_the_demo_of_the_lab_they_lie_in(tmp_path: Path) -> None:
+    made = tmp_path / "demo" / "sort-digits"
+    shutil.copytree(DEMO, tmp_path / "recipes")
+    catalog = Catalog.standard(tmp_path / "recipes", Path("/nonexistent"))
     sft, grpo = catalog.get("sort-digits-sft"), catalog.get("sort-digits-grpo")
-    assert sft.model == str(NOTEBOOKS / "build/sort-digits/model")
-    assert sft.data.train == str(NOTEBOOKS / "build/sort-digits/sft_train.parquet")
-    assert grpo.data.val == str(NOTEBOOKS / "build/sort-digits/heldout.parquet")
+    assert (sft.model, grpo.model) == (str(made / "model"), str(made / "warm"))
+    assert sft.data.train == str(made / "sft_train.parquet")
+    assert grpo.data.val == str(made / "heldout.parquet")
     assert grpo.reward is not None
-    assert grpo.reward.path == str(NOTEBOOKS / "sort_digits/reward.py")
+    assert grpo.reward.path == str(made / "reward.py")
     assert (sft.resources.device, grpo.resources.device) == ("cpu", "cpu")
     assert grpo.parameters["actor_rollout_ref.rollout.n"] == 8
 

@@ -9,17 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import yaml
+from run_writer import RunWriter
 
-from verl_lab.domain.wire import (
-    AttemptLayout,
-    EventRecord,
-    Header,
-    RunLayout,
-    encode_event,
-    encode_header,
-    encode_metrics,
-)
+from verl_lab.domain.wire import RunLayout
 from verl_lab.recipes.overrides import flatten
 from verl_lab.recipes.schema import schema_of
 
@@ -74,33 +66,26 @@ def write_run(
             "parameters": dict(settings),
         }
     )
-    folder = lab.settings.runs_root / f"20260101-000000-{name}-0000"
-    attempt = AttemptLayout(folder / "attempts" / "1")
-    attempt.folder.mkdir(parents=True)
     given = {**dict(flatten(settings)), "data.seed": 7}
-    (folder / "config.yaml").write_text(yaml.safe_dump(_configuration(given)))
-    record: dict[str, Any] = {"version": 1, "run": folder.name, "name": title or name, "created": 1.0}
-    record |= {"recipe": recipe.model_dump(mode="json"), "algorithm": "grpo", "overrides": ["data.seed=7"]}
-    record |= {"versions": {"verl": "0.9.1"}, "launch": {"argv": [f"{key}={value}" for key, value in given.items()]}}
-    record |= {"datasets": [{"role": "train", "hash": data, "name": "sums", "paths": ["/data/sums.parquet"]}]}
-    (folder / "run.json").write_text(json.dumps(record))
-    header = encode_header(Header(folder.name, 1, 1, 1, "boot"))
-    rows = [orjson.loads(line) for line in RECORDING.read_bytes().splitlines()]
     begun = time.time() - 1000
-    lines: list[bytes] = []
-    for place, row in enumerate(rows):
-        values = {key: float(value) for key, value in row["data"].items() if isinstance(value, int | float)}
-        change(int(row["step"]), values)
-        lines.append(encode_metrics(place, int(row["step"]), begun + 10.0 * place, values))
-    attempt.metrics.write_bytes(header + b"".join(lines))
-    begin = EventRecord(
-        0, begun, "train_begin", 0, "trainer", {"total_steps": 30, "resumed_from": 0, "platform": "cpu"}
+    run = RunWriter(RunLayout(lab.settings.runs_root / f"20260101-000000-{name}-0000"), begun).launch(
+        title or name,
+        config=_configuration(given),
+        recipe=recipe.model_dump(mode="json"),
+        algorithm="grpo",
+        overrides=["data.seed=7"],
+        versions={"verl": "0.9.1"},
+        launch={"argv": [f"{key}={value}" for key, value in given.items()]},
+        datasets=[{"role": "train", "hash": data, "name": "sums", "paths": ["/data/sums.parquet"]}],
     )
-    attempt.events.write_bytes(header + encode_event(begin))
-    last = max(int(row["step"]) for row in rows)
-    status = {"version": 1, "run": folder.name, "attempt": 1, "state": "completed", "step": last, "total": last}
-    attempt.status.write_text(json.dumps({**status, "started": begun, "ended": begun + 300, "updated": begun + 300}))
-    return folder.name
+    rows = [orjson.loads(line) for line in RECORDING.read_bytes().splitlines()]
+    last = max(row["step"] for row in rows)
+    run.begin(total=last)
+    for row in rows:
+        values = {key: float(value) for key, value in row["data"].items() if isinstance(value, int | float)}
+        change(row["step"], values)
+        run.step(row["step"], values)
+    return run.status("completed", step=last, ended=begun + 300, updated=begun + 300).id
 
 
 def _configuration(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -193,6 +193,12 @@ def test_hostile_samples_and_names_stay_text(open_offline: Callable[..., Offline
     assert not {"iframe", "object", "embed", "form", "link", "meta", "base", "video", "audio", "a"} & set(tags)
 
 
+def test_data_that_are_not_known_are_not_called_the_same(lab: Lab, recordings: Path) -> None:
+    one, other = (lab.attach(recordings / name) for name in ("grpo-30-steps.jsonl", "sft-60-steps.jsonl"))
+    differs = lab.diff_reports(one, other)
+    assert repr(differs.data()) == "The data are not known of grpo-30-steps.jsonl and sft-60-steps.jsonl."
+
+
 def test_runs_that_cannot_be_reported_on_are_named(lab: Lab) -> None:
     run = write_run(lab, "one", settings={})
     with pytest.raises(NotFoundError, match="no run 'two'"):

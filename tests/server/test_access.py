@@ -63,7 +63,7 @@ def test_every_handler_of_ours_is_one_that_checks(jp_serverapp) -> None:
     ]
     shapes = (re.sub(r"\(\?P<(\w+)>\[\^/\]\+\)", r"{\1}", pattern) for pattern, _ in handlers)
     paths = {shape.partition(f"{BASE}/")[2].rstrip("$").replace("\\", "") for shape in shapes}
-    assert paths == {route.path for route in ROUTES} | {*SOCKETS, ".*"}
+    assert paths == {route.path for route in ROUTES} | {*SOCKETS, "library", ".*"}
     assert all(issubclass(handler, (LabHandler, LabSocket)) for _, handler in handlers)
 
 
@@ -75,6 +75,19 @@ async def test_strangers_are_refused_on_every_route(status) -> None:
     assert [await status("GET", path, {"Connection": "Upgrade", "Upgrade": "websocket"}) for path in SOCKETS] == [
         403
     ] * 3
+
+
+async def test_the_drawing_library_is_kept_by_browsers_and_sent_to_nobody_else(
+    status, log_in, http_server_client, jp_base_url
+) -> None:
+    cookies = (await log_in())[0]
+    assert await status("GET", "library", {}) == 403
+    assert await status("GET", "library", {"Cookie": cookies, "Sec-Fetch-Site": "cross-site"}) == 403
+    for headers in ({}, {"Accept-Encoding": "gzip"}):
+        found = await http_server_client.fetch(f"{jp_base_url}{BASE}/library", headers={"Cookie": cookies, **headers})
+        assert found.headers["Content-Type"].startswith("text/javascript")
+        assert "max-age" in found.headers["Cache-Control"]
+        assert found.body.endswith(b"export default module.exports;\n")
 
 
 async def test_pages_of_other_sites_are_refused_on_every_route(status, log_in) -> None:

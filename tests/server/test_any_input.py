@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from api_document import assert_documented
 from tornado.httpclient import HTTPClientError
 
 from verl_lab.server.routes import ROUTES
@@ -94,8 +95,10 @@ def made_of(schema: dict[str, Any], whole: dict[str, Any], dice: random.Random) 
 
 
 def assert_sound(call: tuple[Any, ...], code: int, body: bytes) -> None:
+    """Fail if an answer is none: ``call`` begins with method and address."""
     assert code < 500 or code in (502, 503), (call, code, body[:500])
     said = json.loads(body)
+    assert_documented(call[0], call[1], code, said)
     if code >= 400:
         assert said["message"], call
         assert {"message", "hint", "field"} <= said.keys(), call
@@ -129,7 +132,7 @@ def knock(http_server_client, jp_serverapp, jp_base_url, jp_auth_header):
 
 @pytest.mark.parametrize("server_options", [{"requests_per_s": 1e6, "burst": 10**6}])
 async def test_nothing_that_is_asked_breaks_the_server(knock, write_run, dice, rounds, server_options) -> None:
-    run = write_run("any").steps(1, 20, float).end(step=20)
+    run = write_run("any").scores(1, 20, float).end(step=20)
     code, content = await knock("GET", "openapi.json")
     assert code == 200
     document = json.loads(content)
@@ -179,10 +182,10 @@ DAMAGE = {
 
 @pytest.mark.parametrize("server_options", [{"requests_per_s": 1e6, "burst": 10**6}])
 async def test_damaged_run_folders_are_told_of_and_break_nothing(knock, write_run, server_options) -> None:
-    write_run("sound").steps(1, 5, float)
+    write_run("sound").scores(1, 5, float)
     for place, (file, contents) in enumerate(DAMAGE.items()):
         for k, content in enumerate(contents):
-            run = write_run(f"bad-{place}-{k}").steps(1, 5, float).end("failed", step=5)
+            run = write_run(f"bad-{place}-{k}").scores(1, 5, float).end("failed", step=5)
             target = run.layout.folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
             if content is None:
@@ -192,9 +195,12 @@ async def test_damaged_run_folders_are_told_of_and_break_nothing(knock, write_ru
             for route in ROUTES:
                 if route.method == "GET" and route.path.startswith("runs/"):
                     address = route.path.format(run=run.id) + ("?step=3" if route.path.endswith("replay") else "")
-                    assert_sound((address, file, content), *await knock("GET", address))
+                    assert_sound(("GET", address, file, content), *await knock("GET", address))
             for action in ("sync", "diagnose", "stop"):
-                assert_sound((action, file, content), *await knock("POST", f"runs/{run.id}/{action}", {}))
+                assert_sound(
+                    ("POST", f"runs/{run.id}/{action}", file, content),
+                    *await knock("POST", f"runs/{run.id}/{action}", {}),
+                )
     for call in (("GET", "runs"), ("POST", "diagnose", {})):
         code, body = await knock(*call)
         assert code == 200, body

@@ -8,8 +8,8 @@ import pytest
 
 
 async def test_list_has_state_course_and_health_of_runs_nobody_has_looked_at(ask, write_run, eventually) -> None:
-    write_run("old", recipe="sft-cpu").steps(1, 80, lambda step: step / 100).end(step=80)
-    write_run("new").steps(1, 30, lambda step: math.nan if step > 5 else 1.0)
+    write_run("old", recipe="sft-cpu").scores(1, 80, lambda step: step / 100).end(step=80)
+    write_run("new").scores(1, 30, lambda step: math.nan if step > 5 else 1.0)
     first = await ask("GET", "runs")
     assert first.code == 200
     assert [row["name"] for row in first.body["rows"]] == ["new", "old"]
@@ -42,7 +42,7 @@ async def test_list_has_state_course_and_health_of_runs_nobody_has_looked_at(ask
 
 
 async def test_one_run_can_be_looked_into(ask, write_run) -> None:
-    run = write_run("one").steps(1, 3000, lambda step: math.inf if step == 1500 else float(step))
+    run = write_run("one").scores(1, 3000, lambda step: math.inf if step == 1500 else float(step))
     run.event("checkpoint_saved", step=10, path="somewhere")
     (run.files.folder / "train.log").write_text("".join(f"line {k}\n" for k in range(1000)))
     found = (await ask("GET", f"runs/{run.id}")).body
@@ -68,7 +68,7 @@ async def test_one_run_can_be_looked_into(ask, write_run) -> None:
 
 
 async def test_past_of_a_run_knows_nothing_of_what_came_later(ask, write_run) -> None:
-    run = write_run("past").steps(1, 50, lambda step: 1.0 if step < 40 else math.nan).end("failed", step=50)
+    run = write_run("past").scores(1, 50, lambda step: 1.0 if step < 40 else math.nan).end("failed", step=50)
     then = (await ask("GET", f"runs/{run.id}/replay", step=20)).body
     now = (await ask("GET", f"runs/{run.id}/findings")).body["findings"]
     assert then["header"]["step"] == 20
@@ -84,7 +84,7 @@ async def test_past_of_a_run_knows_nothing_of_what_came_later(ask, write_run) ->
 
 
 async def test_stop_is_asked_of_a_live_run_only(ask, write_run) -> None:
-    over = write_run("over").steps(1, 3, float).end(step=3)
+    over = write_run("over").scores(1, 3, float).end(step=3)
     for answer in (await ask("POST", f"runs/{over.id}/stop"), await ask("POST", f"runs/{over.id}/resume")):
         assert answer.code == 409
         assert "completed" in answer.body["message"]

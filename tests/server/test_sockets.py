@@ -3,59 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from server_pages import opened
 from tornado.httpclient import HTTPClientError
 
 from verl_lab.lab import Lab
 from verl_lab.server.sockets import Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RECORDED = "grpo-30-steps.jsonl"
-WAIT_S = 30
-
-
-def opened(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Return what a frame holds."""
-    size = int.from_bytes(frame[:4], "little")
-    told = json.loads(frame[4 : 4 + size])
-    buffers, at = [], 4 + size
-    for length in told["buffers"]:
-        buffers.append(frame[at : at + length])
-        at += length
-    assert at == len(frame)
-    return told["content"], buffers
-
-
-class Page:
-    """A page at the other end of a socket."""
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-
-    async def say(self, **content: Any) -> None:
-        await self.connection.write_message(json.dumps(content))
-
-    async def hear(self, kind: str, holds: Callable[[Any], bool] = lambda _: True) -> tuple[Any, list[bytes]]:
-        """Return the next message of a kind for which something holds, and its buffers."""
-        while True:
-            frame = await asyncio.wait_for(self.connection.read_message(), WAIT_S)
-            assert frame is not None, (self.connection.close_code, self.connection.close_reason)
-            content, buffers = opened(frame)
-            if content["type"] == kind and holds(content):
-                return content, buffers
-
-    async def closed(self) -> int:
-        """Read until the server has closed; return its code."""
-        while await asyncio.wait_for(self.connection.read_message(), WAIT_S) is not None:
-            pass
-        return self.connection.close_code
 
 
 @pytest.fixture
@@ -73,28 +34,12 @@ def run_id(home: Path, log: Path) -> str:
         return lab.attach(log).id
 
 
-@pytest.fixture
-def open_page(jp_ws_fetch: Any) -> Iterator[Callable[..., Any]]:
-    """Return what opens a socket and says that the page is ready."""
-    pages: list[Page] = []
-
-    async def open_(path: str, **params: str) -> Page:
-        page = Page(await jp_ws_fetch("verl-lab", "api", path, params=params))
-        pages.append(page)
-        await page.say(type="ready", to="p")
-        return page
-
-    yield open_
-    for page in pages:
-        page.connection.close()
-
-
 def rewards(content: dict[str, Any]) -> int:
     return next(chart["count"] for chart in content["charts"] if chart["label"] == "Reward")
 
 
-async def test_panel_is_drawn_and_follows_the_run(open_page: Any, run_id: str, log: Path, recordings: Path) -> None:
-    page = await open_page("panel", run=run_id)
+async def test_panel_is_drawn_and_follows_the_run(panel_page: Any, run_id: str, log: Path, recordings: Path) -> None:
+    page = await panel_page("panel", run=run_id)
     content, buffers = await page.hear("snapshot")
     assert content["header"]["run_id"] == run_id
     before = rewards(content)
@@ -106,8 +51,8 @@ async def test_panel_is_drawn_and_follows_the_run(open_page: Any, run_id: str, l
     await page.hear("pong")
 
 
-async def test_questions_are_answered_to_who_asks_and_choices_hold(open_page: Any, run_id: str) -> None:
-    page = await open_page("panel", run=run_id, metrics="actor/entropy,no/such")
+async def test_questions_are_answered_to_who_asks_and_choices_hold(panel_page: Any, run_id: str) -> None:
+    page = await panel_page("panel", run=run_id, metrics="actor/entropy,no/such")
     content, _ = await page.hear("snapshot")
     assert [chart["metric"] for chart in content["charts"]] == ["actor/entropy"]
     await page.say(type="download", what="data", to="p7")
@@ -124,9 +69,9 @@ async def test_questions_are_answered_to_who_asks_and_choices_hold(open_page: An
     assert "critic/score/mean" in content["text"]
 
 
-async def test_each_replay_has_a_player_of_its_own(open_page: Any, run_id: str) -> None:
-    one = await open_page("panel", run=run_id, replay="1", start="3", end="15", speed="0.1")
-    other = await open_page("panel", run=run_id, replay="1")
+async def test_each_replay_has_a_player_of_its_own(panel_page: Any, run_id: str) -> None:
+    one = await panel_page("panel", run=run_id, replay="1", start="3", end="15", speed="0.1")
+    other = await panel_page("panel", run=run_id, replay="1")
     await one.say(type="seek", step=12)
     content, _ = await one.hear("snapshot", lambda told: told["header"]["step"] >= 12)
     assert (content["header"]["playback"]["first"], content["header"]["playback"]["speed"]) == (3, 0.1)
@@ -136,11 +81,11 @@ async def test_each_replay_has_a_player_of_its_own(open_page: Any, run_id: str) 
 
 
 async def test_comparison_tells_values_and_differences(
-    open_page: Any, run_id: str, home: Path, recordings: Path
+    panel_page: Any, run_id: str, home: Path, recordings: Path
 ) -> None:
     with Lab(home) as lab:
         second = lab.attach(recordings / "grpo-kl-loss-30-steps.jsonl").id
-    page = await open_page("compare", runs=f"{run_id},{second}")
+    page = await panel_page("compare", runs=f"{run_id},{second}")
     content, _ = await page.hear("snapshot")
     assert [run["run_id"] for run in content["runs"]] == [run_id, second]
     await page.say(type="differences", to="p")
@@ -162,8 +107,8 @@ async def test_comparison_tells_values_and_differences(
         ("panel", {"run": "RUN", "metrics": ",".join("abcdefghijklmnopqrstuvwxyz")}),
     ],
 )
-async def test_what_cannot_be_shown_is_gone(open_page: Any, run_id: str, path: str, params: dict[str, str]) -> None:
-    page = await open_page(path, **{name: text.replace("RUN", run_id) for name, text in params.items()})
+async def test_what_cannot_be_shown_is_gone(panel_page: Any, run_id: str, path: str, params: dict[str, str]) -> None:
+    page = await panel_page(path, **{name: text.replace("RUN", run_id) for name, text in params.items()})
     content, _ = await page.hear("gone")
     assert content["message"]
     assert "/etc" not in content["message"].replace("../../etc/passwd", "")
@@ -193,15 +138,15 @@ async def test_strangers_and_pages_of_other_sites_are_refused(
 
 
 @pytest.mark.parametrize("message", ["[]", "no json", "", b"\x00\x01", '{"a": "' + 70_000 * "x" + '"}'])
-async def test_nonsense_ends_the_socket_and_nothing_else(open_page: Any, run_id: str, message: str | bytes) -> None:
-    page = await open_page("panel", run=run_id)
+async def test_nonsense_ends_the_socket_and_nothing_else(panel_page: Any, run_id: str, message: str | bytes) -> None:
+    page = await panel_page("panel", run=run_id)
     await page.connection.write_message(message, binary=isinstance(message, bytes))
     assert await page.closed() in (1008, 1009)
-    await (await open_page("panel", run=run_id)).hear("snapshot")
+    await (await panel_page("panel", run=run_id)).hear("snapshot")
 
 
-async def test_session_ends_with_its_socket(open_page: Any, run_id: str, jp_serverapp: Any) -> None:
-    pages = [await open_page("panel", run=run_id) for _ in range(3)]
+async def test_session_ends_with_its_socket(panel_page: Any, run_id: str, jp_serverapp: Any) -> None:
+    pages = [await panel_page("panel", run=run_id) for _ in range(3)]
     for page in pages:
         await page.hear("snapshot")
     lab = jp_serverapp.web_app.settings["verl_lab_service"].lab()
@@ -216,8 +161,10 @@ async def test_session_ends_with_its_socket(open_page: Any, run_id: str, jp_serv
         pytest.fail("A session goes on without its page.")
 
 
-async def test_page_that_does_not_read_gets_the_newest_snapshot(open_page: Any, run_id: str, jp_serverapp: Any) -> None:
-    page = await open_page("panel", run=run_id)
+async def test_page_that_does_not_read_gets_the_newest_snapshot(
+    panel_page: Any, run_id: str, jp_serverapp: Any
+) -> None:
+    page = await panel_page("panel", run=run_id)
     await page.hear("snapshot")
     lab = jp_serverapp.web_app.settings["verl_lab_service"].lab()
     (session,) = lab.panels

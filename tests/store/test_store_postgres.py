@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,24 +22,11 @@ from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from store.conftest import Server
+    from postgres_server import Server
 
 KILLED_READERS = Path(__file__).parents[1] / "stream" / "programs" / "killed_readers.py"
-
-
-@pytest.fixture
-def own_server(postgres: Server) -> Iterator[Server]:
-    """Return a server that may be stopped."""
-    folder = Path(tempfile.mkdtemp(prefix="vl-pg-", dir="/tmp"))
-    try:
-        server = type(postgres)(folder)
-        server.start()
-        yield server
-        server.stop(signal.SIGQUIT)
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_processes_opening_a_new_store_at_once_make_one_schema(
@@ -101,11 +86,11 @@ def test_killed_readers_lose_and_double_nothing(
     store.close()
 
 
-def test_a_server_that_crashes_and_comes_back_costs_nothing(own_server: Server, tmp_path: Path):
+def test_a_server_that_crashes_and_comes_back_costs_nothing(stoppable_postgres: Server, tmp_path: Path):
     layout = RunLayout(tmp_path / "run")
     attempt = layout.attempt(1)
     attempt.folder.mkdir(parents=True)
-    store = Store.open(own_server.new_database())
+    store = Store.open(stoppable_postgres.new_database())
     store.runs.upsert(RunRow(id="run-1", name="run-1", folder=str(layout.folder)))
     feed = Feed()
     heard: list[RunUpdate] = []
@@ -117,11 +102,11 @@ def test_a_server_that_crashes_and_comes_back_costs_nothing(own_server: Server, 
         for step in range(1, 401):
             file.write(encode_metrics(step, step, 1.0, {"a": float(step)}))
             if step == 200:
-                own_server.stop(signal.SIGQUIT)
+                stoppable_postgres.stop(signal.SIGQUIT)
                 with pytest.raises(StoreError, match="refused"):
                     store.runs.list()
                 until(lambda: any(update.error for update in heard))
-                own_server.start()
+                stoppable_postgres.start()
             time.sleep(0.001)
     until(lambda: [r.step for update in heard for r in update.records] == list(range(1, 401)))
     assert store.metrics.read("run-1", "a")[1].tolist() == [float(step) for step in range(1, 401)]

@@ -89,7 +89,7 @@ def test_summary_says_state_reason_and_last_values(recordings: Path) -> None:
     ("value", "text"),
     [
         (None, "–"), (math.nan, "NaN"), (math.inf, "+∞"), (0.0, "0"), (0.0988, "0.099"), (0.5, "0.50"), (1.307, "1.31"),
-        (735.1, "735"), (-2.5, "−2.50"), (1e-5, "1.00e−5"), (3.2e9, "3.20e9"),
+        (735.1, "735"), (60.0, "60"), (-2.5, "−2.50"), (1e-5, "1.00e−5"), (3.2e9, "3.20e9"),
     ],
 )  # fmt: skip
 def test_numbers_are_written_short(value: float | None, text: str) -> None:

@@ -16,6 +16,7 @@ from verl_lab.domain.run import RunState
 from verl_lab.domain.wire import RunLayout
 from verl_lab.errors import FormatError, InvalidInputError, NotFoundError, TransportError
 from verl_lab.lab.datasets import Datasets
+from verl_lab.lab.demo import Demo, demo
 from verl_lab.lab.diagnosis.diagnoses import Diagnoses
 from verl_lab.lab.hosts.hosts import Hosts
 from verl_lab.lab.launching.launch import Order, launch
@@ -32,7 +33,7 @@ from verl_lab.transport.local import LocalHost
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Self
 
@@ -54,17 +55,19 @@ class Lab(Questions):
     home
         Folder of runs, recipes and the index; by default ``VERL_LAB_HOME``, else the user's data
         folder. It is made when it does not exist.
+    busy_s
+        How many seconds whatever writes to the index waits for other writers before it raises ``StoreBusyError``.
 
     A lab owns one background reader thread and one database connection pool. ``close()`` ends both
     (so does leaving a ``with`` block); training goes on without them.
     """
 
-    def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, home: str | os.PathLike[str] | None = None, *, busy_s: float = 30.0) -> None:
         self.settings = Settings.resolve(home)
         self.settings.home.mkdir(parents=True, exist_ok=True)
         self.settings.runs_root.mkdir(parents=True, exist_ok=True)
         self.host = LocalHost()
-        self.store = Store.open(self.settings.database_url)
+        self.store = Store.open(self.settings.database_url, busy_s=busy_s)
         self.feed = Feed()
         self.reader = Reader(self.store, self.feed)
         self.hosts = Hosts(self)
@@ -163,6 +166,25 @@ class Lab(Questions):
         """
         order = Order(recipe, overrides, name, host, dry_run, parent, from_step, preset)
         return launch(self, order, progress)
+
+    def demo(self, progress: Callable[[str], object] | None = None) -> Demo:
+        """Make something to train at once: a tiny model that sorts five digits, its data, and recipes for it.
+
+        It lies in ``demo`` in the lab's home, its recipes among the user's. What is there already stays as it is.
+
+        Parameters
+        ----------
+        progress
+            Called with a line for each thing that is made.
+
+        Raises
+        ------
+        EnvironmentMismatchError
+            What trains is not installed here; the hint says what to install.
+        TransportError
+            It cannot be written.
+        """
+        return demo(self, progress)
 
     def launcher_on(self, host: str) -> Launcher:
         """Return what starts and stops runs on a host.

@@ -50,11 +50,17 @@ class News:
         The ids of those that are listed no more.
     findings
         Each finding of severity ``warning`` or above that was not there before, or has become graver.
+    problem
+        Why the list is not up to date, for as long as it is not.
+    is_problem_new
+        Whether that came, or ended, just now.
     """
 
     rows: tuple[RunSummary, ...] = ()
     removed: tuple[str, ...] = ()
     findings: tuple[tuple[RunSummary, Finding], ...] = ()
+    problem: VerlLabError | None = None
+    is_problem_new: bool = False
 
 
 class Overview:
@@ -63,6 +69,11 @@ class Overview:
     What the index says of a run is there at once. Health and course come from a thread that works while somebody
     looks: runs that go on first, then the newest, then those that were asked about. It also takes in runs that
     other processes start.
+
+    Attributes
+    ----------
+    problem
+        Why the list is not up to date, for as long as it is not.
     """
 
     def __init__(self, lab: Lab) -> None:
@@ -79,6 +90,7 @@ class Overview:
         self._thread: threading.Thread | None = None
         self._subscription: Subscription | None = None
         self._is_closed = False
+        self.problem: VerlLabError | None = None
 
     def rows(self) -> list[RunSummary]:
         """Return all runs, newest first; those that other processes made are there within seconds."""
@@ -156,15 +168,17 @@ class Overview:
                 if self._is_closed:
                     return
             begun = time.monotonic()
+            findings: list[tuple[str, Finding]] = []
+            problem: VerlLabError | None = None
             try:
                 findings = self._look()
             except VerlLabError as error:  # the database is busy, or closed a moment ago: the next time tells
-                _logger.warning("The list of runs could not be brought up to date: %s", error.message)
-                findings = []
+                problem = error
+                if self.problem is None:
+                    _logger.warning("The list of runs could not be brought up to date: %s", error.message)
             except Exception:  # as above: one bad look does not end them all
                 _logger.exception("The list of runs could not be brought up to date.")
-                findings = []
-            self._tell(shown, findings)
+            self._tell(shown, findings, problem)
             with self._turn:
                 pause_s = max(_SHORTEST_S, _TICK_S - (time.monotonic() - begun))
                 self._turn.wait_for(lambda: self._is_closed, pause_s)
@@ -316,7 +330,14 @@ class Overview:
             if not was_followed:
                 self._lab.reader.unfollow(run.id)
 
-    def _tell(self, shown: dict[str, RunSummary], findings: Sequence[tuple[str, Finding]]) -> None:
+    def _tell(
+        self,
+        shown: dict[str, RunSummary],
+        findings: Sequence[tuple[str, Finding]],
+        problem: VerlLabError | None,
+    ) -> None:
+        is_problem_new = (problem is None) != (self.problem is None)
+        self.problem = problem
         with self._turn:
             now = {run_id: known.summary for run_id, known in self._known.items()}
             listeners = self._listeners
@@ -326,9 +347,9 @@ class Overview:
         shown.clear()
         shown.update(now)
         told = tuple((now[run_id], finding) for run_id, finding in findings if run_id in now)
-        if not (changed or removed or told):
+        if not (changed or removed or told or is_problem_new):
             return
-        news = News(tuple(changed), removed, told)
+        news = News(tuple(changed), removed, told, problem, is_problem_new)
         for listener in listeners:
             try:
                 listener(news)

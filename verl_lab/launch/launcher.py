@@ -128,6 +128,19 @@ class Launcher:
             self._host.write_new(str(layout.record), json.dumps(record, indent=2).encode())
         return str(layout.folder)
 
+    def withdraw(self, run: str) -> None:
+        """Remove the folder of a run that was created and is not to be started.
+
+        Raises
+        ------
+        LaunchError
+            It has begun.
+        """
+        layout = self._layout(run)
+        if self._host.list_folder(str(layout.attempts)):
+            raise LaunchError(f"{layout.folder.name} has begun: its folder stays.")
+        self._host.run(["rm", "-rf", "--", str(layout.folder)], timeout_s=_PATIENCE_S)
+
     def start(self, run: str) -> Status:
         """Begin the first attempt unless the run has begun, and return where it stands.
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from verl_lab.domain.host import LOCAL
+from verl_lab.errors import VerlLabError
 from verl_lab.lab.table import Table
 from verl_lab.recipes.versions import SHOWN
 from verl_lab.widgets.wording import duration
@@ -68,7 +69,11 @@ def _when(time: float) -> str:
 
 
 def _run_row(run: Run) -> tuple[str, ...]:
-    row, status = run.row, run.status()
+    row = run.row
+    try:
+        status = run.status()
+    except VerlLabError as error:  # its folder is gone or damaged: the others are listed all the same
+        return (run.id, row.name, row.recipe or "", row.state, str(row.step or ""), "", "", error.message)
     step = "" if status.step is None else f"{status.step} of {status.total}" if status.total else str(status.step)
     begun = status.started or row.created
     took = "" if status.started is None else duration((status.ended or time.time()) - status.started)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from verl_lab.domain.dataset import DatasetVersion
     from verl_lab.domain.recipe import Recipe
     from verl_lab.lab import Lab, Run
+    from verl_lab.server.answers import Dataset, DatasetList, DatasetRow, Diff, Difference, Lineage
 
 ROUTES = Routes()
 
@@ -50,25 +51,25 @@ class One(Asked):
 
 
 @ROUTES.add("GET", "datasets")
-def datasets(lab: Lab) -> dict[str, Any]:
+def datasets(lab: Lab) -> DatasetList:
     """List the data sets, the one seen last first."""
     uses = lab.uses.by_hash()
     return {"rows": [_row(version, len(uses.get(version.hash, ()))) for version in lab.datasets.list()]}
 
 
 @ROUTES.add("POST", "datasets", body=Add, status=201, is_slow=True, wants=("roots",))
-def add(lab: Lab, body: Add, roots: Sequence[Path]) -> dict[str, Any]:
+def add(lab: Lab, body: Add, roots: Sequence[Path]) -> DatasetRow:
     """Say that a file or folder is a data set, as it is now."""
     version = lab.datasets.add(_inside(lab, "path", body.path, roots), body.name)
     return _row(version, len(lab.uses.by_hash().get(version.hash, ())))
 
 
 @ROUTES.add("GET", "datasets/{data}", is_slow=True)
-def dataset(lab: Lab, data: str) -> dict[str, Any]:
+def dataset(lab: Lab, data: str) -> Dataset:
     """Show a data set: its first rows, what changed where it lies, the runs that trained on it."""
     version = lab.datasets.get(data)
     runs = lab.uses.by_hash().get(version.hash, [])
-    found = {**_row(version, len(runs)), "runs": runs, "preview": [], "changed": [], "note": version.note}
+    found: Dataset = {**_row(version, len(runs)), "runs": runs, "preview": [], "changed": [], "note": version.note}
     try:
         found["changed"] = [str(change) for change in lab.datasets.changed(version)] if version.places else []
         found["preview"] = lab.datasets.preview(version, _PREVIEW_ROWS)
@@ -78,10 +79,10 @@ def dataset(lab: Lab, data: str) -> dict[str, Any]:
 
 
 @ROUTES.add("GET", "diff", query=Two, is_slow=True)
-def diff(lab: Lab, query: Two) -> dict[str, Any]:
+def diff(lab: Lab, query: Two) -> Diff:
     """Say what leads from one run, recipe or data set to another."""
     found = lab.diff(_named(lab, "a", query.a), _named(lab, "b", query.b))
-    rows: list[dict[str, Any]] = []
+    rows: list[Difference] = []
     for key in found.keys:
         note = next((what for what, keys in found.folds() if key in keys), None)
         if key in found.added:
@@ -95,17 +96,24 @@ def diff(lab: Lab, query: Two) -> dict[str, Any]:
 
 
 @ROUTES.add("GET", "lineage", query=One, is_slow=True, wants=("roots",))
-def lineage_of(lab: Lab, query: One, roots: Sequence[Path]) -> dict[str, Any]:
+def lineage_of(lab: Lab, query: One, roots: Sequence[Path]) -> Lineage:
     """Say what a thing was made from, and what came of it; it may be a path."""
     thing = str(_inside(lab, "thing", query.thing, roots)) if "/" in query.thing else check_part("thing", query.thing)
     return lineage(lab, thing)
 
 
 @ROUTES.add("GET", "lineage/{thing}", is_slow=True)
-def lineage(lab: Lab, thing: str) -> dict[str, Any]:
+def lineage(lab: Lab, thing: str) -> Lineage:
     """Say what a run, recipe or data set was made from, and what came of it."""
     found = lab.lineage(thing)
-    return {"text": found.text(), **found.to_dict()}
+    shown = found.to_dict()
+    return {
+        "text": found.text(),
+        "focus": shown["focus"],
+        "nodes": shown["nodes"],
+        "edges": shown["edges"],
+        "notes": shown["notes"],
+    }
 
 
 def _inside(lab: Lab, field: str, path: str, roots: Sequence[Path]) -> Path:
@@ -134,7 +142,7 @@ def _named(lab: Lab, field: str, text: str) -> Run | Recipe | DatasetVersion:
     raise NotFoundError(f"There is no run, recipe or data set {shown(text)}.", f"{field} names one of them.")
 
 
-def _row(version: DatasetVersion, used_by: int) -> dict[str, Any]:
+def _row(version: DatasetVersion, used_by: int) -> DatasetRow:
     return {
         "name": version.name,
         "hash": version.hash,

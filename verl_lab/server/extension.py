@@ -10,6 +10,7 @@ from jupyter_server.extension.application import ExtensionApp
 from traitlets import Float, Int, List, Unicode
 
 from verl_lab.server.handler import handlers_of
+from verl_lab.server.library import LibraryHandler
 from verl_lab.server.limits import Limits
 from verl_lab.server.live import LiveSocket
 from verl_lab.server.routes import ROUTES
@@ -45,6 +46,9 @@ class VerlLabServer(ExtensionApp):
     open_folders = List(
         Unicode(), config=True, help="Folders besides the server's own whose files a page may name as data."
     )
+    busy_s = Float(
+        5.0, min=0.0, config=True, help="How long a request waits for others that write to the index, before 503."
+    )
     most_sockets = Int(200, min=1, config=True, help="How many WebSockets may be open at once.")
 
     def initialize_settings(self) -> None:
@@ -53,6 +57,7 @@ class VerlLabServer(ExtensionApp):
             self.home,
             threads=self.threads,
             most_waiting=self.most_waiting,
+            busy_s=self.busy_s,
             roots=[Path(folder).expanduser() for folder in (self._root_dir, *self.open_folders)],
         )
         self.settings["verl_lab_service"] = self.service
@@ -67,6 +72,7 @@ class VerlLabServer(ExtensionApp):
         """Add every route and socket."""
         sockets: list[tuple[str, type[RequestHandler]]] = [("live", LiveSocket), *SOCKETS]
         found: list[tuple[Any, ...]] = [(f"{BASE}/{path}", handler) for path, handler in sockets]
+        found.append((f"{BASE}/library", LibraryHandler, {"routes": {}}))
         self.handlers.extend([*found, *((f"{BASE}/{path}", *rest) for path, *rest in handlers_of(ROUTES))])
 
     async def stop_extension(self) -> None:

@@ -11,7 +11,7 @@ from jupyter_server.base.handlers import APIHandler
 from pydantic import ValidationError
 from tornado import web
 
-from verl_lab.errors import InvalidInputError, VerlLabError
+from verl_lab.errors import InvalidInputError, StoreBusyError, VerlLabError
 from verl_lab.server.encoding import encode
 from verl_lab.server.faults import TooManyError, body_of, body_of_input, status_of
 from verl_lab.server.parts import check_part
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PART = re.compile(r"\{(\w+)\}")
 _NO_SUCH_PATH, _NO_SUCH_METHOD, _TOO_LARGE = 404, 405, 413
+_BUSY_AGAIN_S = 5
 VERSION = "1"
 
 
@@ -165,6 +166,8 @@ class LabHandler(APIHandler):
 
     def _refuse(self, error: VerlLabError) -> None:
         self.set_status(status_of(error))
+        if isinstance(error, StoreBusyError):
+            self.set_header("Retry-After", str(_BUSY_AGAIN_S))
         given = f"{self.request.uri} {self._body.decode('utf-8', 'replace')}"
         self.finish(encode(body_of(error, given)))
 

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr
 from verl_lab.domain.host import LOCAL, NAME
 from verl_lab.domain.secret import Secret
 from verl_lab.errors import InvalidInputError
+from verl_lab.server.answers import ToldCheck
 from verl_lab.server.faults import ConflictError
 from verl_lab.server.routing import Asked, Nothing, Routes
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from verl_lab.lab import Lab
     from verl_lab.lab.hosts.listing import ListedHost
     from verl_lab.lab.hosts.view import Gpu, HostReport
+    from verl_lab.server import answers
+    from verl_lab.server.answers import (
+        Accepted,
+        Begun,
+        HostEnvironment,
+        HostList,
+        HostLook,
+        HostRow,
+        HostTest,
+        Removed,
+        Step,
+    )
     from verl_lab.server.tasks import Tasks
 
 ROUTES = Routes()
@@ -73,13 +86,13 @@ class SetUp(Asked):
 
 
 @ROUTES.add("GET", "hosts")
-def hosts(lab: Lab) -> dict[str, Any]:
+def hosts(lab: Lab) -> HostList:
     """List the hosts as they are known: none is asked."""
     return {"rows": [_row(one, lab.hosts.seen.get(one.name)) for one in lab.hosts.list()]}
 
 
 @ROUTES.add("POST", "hosts", body=Add, status=201, is_slow=True)
-def add(lab: Lab, body: Add) -> dict[str, Any]:
+def add(lab: Lab, body: Add) -> HostRow:
     """Add a machine that is reached over SSH; it is not connected to yet."""
     NAME.check("name", body.name)
     if body.name in lab.hosts.names():
@@ -90,7 +103,7 @@ def add(lab: Lab, body: Add) -> dict[str, Any]:
 
 
 @ROUTES.add("PATCH", "hosts/{host}", body=Edit, is_slow=True)
-def edit(lab: Lab, host: str, body: Edit) -> dict[str, Any]:
+def edit(lab: Lab, host: str, body: Edit) -> HostRow:
     """Change how a host is reached."""
     if not body.model_fields_set:
         raise InvalidInputError("body: nothing is to be changed.", "Give the fields that are to be others.")
@@ -99,7 +112,7 @@ def edit(lab: Lab, host: str, body: Edit) -> dict[str, Any]:
 
 
 @ROUTES.add("DELETE", "hosts/{host}", query=Remove, is_slow=True)
-def remove(lab: Lab, host: str, query: Remove) -> dict[str, Any]:
+def remove(lab: Lab, host: str, query: Remove) -> Removed:
     """Forget a host with its secrets; its runs stay listed."""
     lab.hosts.state(host)
     try:
@@ -110,16 +123,18 @@ def remove(lab: Lab, host: str, query: Remove) -> dict[str, Any]:
 
 
 @ROUTES.add("POST", "hosts/{host}/test", body=Nothing, is_slow=True)
-def test(lab: Lab, host: str, body: Nothing) -> dict[str, Any]:
+def test(lab: Lab, host: str, body: Nothing) -> HostTest:
     """Try everything a launch needs of a host, with one attempt to log in."""
     del body
     found = lab.hosts.test(host)
-    steps = [{"name": s.name, "ok": s.is_ok, "message": s.found, "hint": s.fix or None} for s in found.steps]
+    steps: list[Step] = [
+        {"name": s.name, "ok": s.is_ok, "message": s.found, "hint": s.fix or None} for s in found.steps
+    ]
     return {"ok": found.is_ok, "steps": steps, "fingerprint": found.fingerprint}
 
 
 @ROUTES.add("POST", "hosts/{host}/accept", body=Accept, is_slow=True)
-def accept(lab: Lab, host: str, body: Accept) -> dict[str, Any]:
+def accept(lab: Lab, host: str, body: Accept) -> Accepted:
     """Take the key that a host shows for its own, if it has this fingerprint."""
     _far(lab, host)
     lab.hosts.accept(host, body.fingerprint)
@@ -127,27 +142,26 @@ def accept(lab: Lab, host: str, body: Accept) -> dict[str, Any]:
 
 
 @ROUTES.add("GET", "hosts/{host}/look", is_slow=True)
-def look(lab: Lab, host: str) -> dict[str, Any]:
+def look(lab: Lab, host: str) -> HostLook:
     """Ask a host what it has and does now."""
     found = lab.hosts.look(host)
-    runs = [vars(one) for one in found.runs or ()]
     return {
         **_one(lab, host),
         "free_gpus": found.free_gpus,
         "has_room": found.has_room,
         "missing": found.missing,
-        "runs": runs,
+        "runs": found.runs or (),
     }
 
 
 @ROUTES.add("GET", "hosts/{host}/environment", is_slow=True)
-def environment(lab: Lab, host: str) -> dict[str, Any]:
+def environment(lab: Lab, host: str) -> HostEnvironment:
     """Check what is installed on a host against what this release was tested with."""
     return told_report(lab.hosts.environment(host))
 
 
 @ROUTES.add("POST", "hosts/{host}/setup", body=SetUp, status=202, wants=("tasks",))
-def setup(lab: Lab, host: str, body: SetUp, tasks: Tasks) -> dict[str, Any]:
+def setup(lab: Lab, host: str, body: SetUp, tasks: Tasks) -> Begun:
     """Begin to make, complete or repair the environment of a host."""
     _far(lab, host)
 
@@ -160,19 +174,19 @@ def setup(lab: Lab, host: str, body: SetUp, tasks: Tasks) -> dict[str, Any]:
 
 
 @ROUTES.add("GET", "tasks/{task}", wants=("tasks",))
-def task_(lab: Lab, task: str, tasks: Tasks) -> dict[str, Any]:
+def task_(lab: Lab, task: str, tasks: Tasks) -> answers.Task:
     """Say where something that was begun stands."""
     del lab
     return tasks.told(task)
 
 
-def told_report(report: Report) -> dict[str, Any]:
+def told_report(report: Report) -> HostEnvironment:
     """Return what the check of an environment found."""
-    told = report.to_dict()
-    del told["python"]  # a path of the machine
-    for check in told["checks"]:
-        check["message"] = "as wanted" if check["ok"] else f"{check['found']} instead of {check['wanted']}"
-    return told
+    checks = [
+        ToldCheck(**vars(one), message="as wanted" if one.ok else f"{one.found} instead of {one.wanted}")
+        for one in report.checks
+    ]
+    return {"role": report.role, "ok": report.ok, "checks": checks}
 
 
 def _plain(value: Any) -> Any:
@@ -185,11 +199,11 @@ def _far(lab: Lab, host: str) -> None:
     lab.hosts.entry(host)
 
 
-def _one(lab: Lab, host: str) -> dict[str, Any]:
+def _one(lab: Lab, host: str) -> HostRow:
     return next(_row(one, lab.hosts.seen.get(host)) for one in lab.hosts.list() if one.name == host)
 
 
-def _row(host: ListedHost, seen: HostReport | None) -> dict[str, Any]:
+def _row(host: ListedHost, seen: HostReport | None) -> HostRow:
     entry = host.entry
     memory, disk = (None, None) if seen is None else (seen.memory, seen.disk)
     return {
@@ -211,7 +225,7 @@ def _row(host: ListedHost, seen: HostReport | None) -> dict[str, Any]:
     }
 
 
-def _gpu(gpu: Gpu) -> dict[str, Any]:
+def _gpu(gpu: Gpu) -> answers.Gpu:
     used, total = gpu.memory_used_bytes, gpu.memory_total_bytes
     return {
         "name": gpu.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,8 +11,9 @@ from tornado.websocket import WebSocketClosedError
 
 from verl_lab.errors import VerlLabError
 from verl_lab.server.encoding import encode
+from verl_lab.server.faults import without_paths
 from verl_lab.server.told import told_finding
-from verl_lab.server.websocket import LabSocket
+from verl_lab.server.websocket import TRY_AGAIN_LATER, LabSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +27,11 @@ _MOST_WAITING = 200
 
 
 class LiveSocket(LabSocket):
-    """Sends all runs at the beginning, then what is new, at most twice a second."""
+    """Sends all runs at the beginning, then what is new, at most twice a second.
 
-    _end: Callable[[], None] | None = None
+    A message of type ``problem`` says why the list is not up to date; one without a text, that it is again.
+    """
+
     _sending: asyncio.Task[None] | None = None
 
     def opened(self) -> None:
@@ -61,7 +65,8 @@ class LiveSocket(LabSocket):
         try:
             # What changes while all are listed comes twice rather than never.
             end, first = await self.service.ask(lambda lab: _begin(lab, hear))
-            await self.write_message(first)
+            for content in first:
+                await self.write_message(content)
             while True:
                 for content in await waiting.get():
                     await self.write_message(content)
@@ -69,7 +74,9 @@ class LiveSocket(LabSocket):
                     self.refuse("The page does not keep up.")
                     return
         except VerlLabError as error:
-            self.close(1013, error.message[:100])  # the page tries again
+            with contextlib.suppress(WebSocketClosedError):
+                await self.write_message(_problem(error))
+            self.close(TRY_AGAIN_LATER)  # the page tries again
         except WebSocketClosedError:
             return
         finally:
@@ -77,13 +84,21 @@ class LiveSocket(LabSocket):
                 end()
 
 
-def _begin(lab: Lab, hear: Callable[[News], None]) -> tuple[Callable[[], None], bytes]:
+def _begin(lab: Lab, hear: Callable[[News], None]) -> tuple[Callable[[], None], list[bytes]]:
     end = lab.overview.subscribe(hear)
     try:
-        return end, encode({"type": "runs", "rows": lab.overview.rows(), "all": True})
+        first = [encode({"type": "runs", "rows": lab.overview.rows(), "all": True})]
+        return end, first if lab.overview.problem is None else [*first, _problem(lab.overview.problem)]
     except BaseException:
         end()
         raise
+
+
+def _problem(error: VerlLabError | None) -> bytes:
+    if error is None:
+        return encode({"type": "problem", "message": None, "hint": None})
+    hint = None if error.hint is None else without_paths(error.hint, "")
+    return encode({"type": "problem", "message": without_paths(error.message, ""), "hint": hint})
 
 
 def _messages(news: News) -> list[bytes]:
@@ -94,4 +109,4 @@ def _messages(news: News) -> list[bytes]:
         {"type": "finding", "run": row.id, "name": row.name, "finding": told_finding(finding)}
         for row, finding in news.findings
     ]
-    return [encode(one) for one in found]
+    return [encode(one) for one in found] + ([_problem(news.problem)] if news.is_problem_new else [])

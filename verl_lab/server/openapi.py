@@ -6,6 +6,9 @@ import re
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
+from verl_lab.server import answers, run_answers
 from verl_lab.server.handler import VERSION
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ _ERRORS = {
     "413": "The body is too large.",
     "429": "Too many requests.",
     "502": "A host does not answer.",
-    "503": "The index is busy, or the server is closing.",
+    "503": "The index is busy (Retry-After says when to ask again), cannot be used, or the server is closing.",
 }
 _ERROR: dict[str, Any] = {
     "type": "object",
@@ -73,20 +76,32 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": _REFS.format(model="Error")}}}
-    answers: dict[str, Any] = {code: {"description": text, "content": error} for code, text in _ERRORS.items()}
-    schema: dict[str, Any] = {"type": "object"}
-    answers[str(route.status)] = {"description": "As asked.", "content": {"application/json": {"schema": schema}}}
+    told: dict[str, Any] = {code: {"description": text, "content": error} for code, text in _ERRORS.items()}
+    content = {"application/json": {"schema": _answered(route, schemas)}}
+    told[str(route.status)] = {"description": "As asked.", "content": content}
     found: dict[str, Any] = {
         "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z]+', '_', route.path).strip('_')}",
         "summary": route.summary,
         "parameters": [*_parts(route), *_queries(route.query, schemas)],
-        "responses": answers,
+        "responses": told,
     }
     if route.body is not None:
         name = _added(route.body, schemas)
         content = {"application/json": {"schema": {"$ref": _REFS.format(model=name)}}}
         found["requestBody"] = {"required": True, "content": content}
     return found
+
+
+def _answered(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+    """Put the schema of what a route returns where all are, by the name that its function declares."""
+    name = str(route.answer.__annotations__["return"]).rpartition(".")[2]
+    model = getattr(run_answers, name, None) or getattr(answers, name, None)
+    if model is None:
+        return {"type": "object"}
+    schema = TypeAdapter(model).json_schema(ref_template=_REFS, mode="serialization")
+    schemas.update(schema.pop("$defs", {}))
+    schemas[name] = schema
+    return {"$ref": _REFS.format(model=name)}
 
 
 def _parts(route: Route) -> list[dict[str, Any]]:

@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from verl_lab.lab import Lab
     from verl_lab.recipes.book import RecipeBook
     from verl_lab.recipes.entries import Entry, Source
+    from verl_lab.server import answers
+    from verl_lab.server.answers import (
+        CanUndo,
+        Form,
+        KeyList,
+        RecipeList,
+        RecipeRow,
+        RecipeText,
+        RecipeVersion,
+        Rules,
+        Undone,
+        Validation,
+    )
 
 ROUTES = Routes()
 
@@ -74,14 +87,14 @@ class Validate(Asked):
 
 
 @ROUTES.add("GET", "recipes", query=Search)
-def recipes(lab: Lab, query: Search) -> dict[str, Any]:
+def recipes(lab: Lab, query: Search) -> RecipeList:
     """List the recipes, those that are broken too."""
     found = lab.recipes.search(query.search) if query.search.strip() else lab.recipes.list()
     return {"rows": [_row(entry) for entry in found]}
 
 
 @ROUTES.add("POST", "recipes", body=New, status=201)
-def make(lab: Lab, body: New) -> dict[str, Any]:
+def make(lab: Lab, body: New) -> RecipeText:
     """Make a recipe of another one, or of a text."""
     if (body.fork is None) == (body.text is None):
         raise InvalidInputError("fork: give either fork or text.", "A recipe is made of another one, or of a text.")
@@ -95,13 +108,13 @@ def make(lab: Lab, body: New) -> dict[str, Any]:
 
 
 @ROUTES.add("GET", "recipes/{recipe}", query=OfVersion)
-def recipe_(lab: Lab, recipe: str, query: OfVersion) -> dict[str, Any]:
+def recipe_(lab: Lab, recipe: str, query: OfVersion) -> RecipeText:
     """Give a recipe's text, what it comes to with what it extends, and the versions it had."""
     return _shown(lab.recipes, lab.recipes.source(recipe, query.version), query.version)
 
 
 @ROUTES.add("PUT", "recipes/{recipe}", body=Save)
-def save(lab: Lab, recipe: str, body: Save) -> dict[str, Any]:
+def save(lab: Lab, recipe: str, body: Save) -> RecipeText:
     """Save a recipe's text, if nobody else has changed it since it was read."""
     book = lab.recipes
     source = _own(book, recipe)
@@ -116,7 +129,7 @@ def save(lab: Lab, recipe: str, body: Save) -> dict[str, Any]:
 
 
 @ROUTES.add("DELETE", "recipes/{recipe}")
-def delete(lab: Lab, recipe: str) -> dict[str, Any]:
+def delete(lab: Lab, recipe: str) -> CanUndo:
     """Remove a recipe; it can be undone."""
     _own(lab.recipes, recipe)
     with _others_allow():
@@ -125,7 +138,7 @@ def delete(lab: Lab, recipe: str) -> dict[str, Any]:
 
 
 @ROUTES.add("POST", "recipes/{recipe}/undo", body=Nothing)
-def undo(lab: Lab, recipe: str, body: Nothing) -> dict[str, Any]:
+def undo(lab: Lab, recipe: str, body: Nothing) -> Undone:
     """Take back the last change of a recipe, its removal too."""
     del body
     with _others_allow():
@@ -134,7 +147,7 @@ def undo(lab: Lab, recipe: str, body: Nothing) -> dict[str, Any]:
 
 
 @ROUTES.add("POST", "recipes/{recipe}/rename", body=Rename)
-def rename(lab: Lab, recipe: str, body: Rename) -> dict[str, Any]:
+def rename(lab: Lab, recipe: str, body: Rename) -> RecipeText:
     """Give a recipe another name."""
     _own(lab.recipes, recipe)
     with _others_allow():
@@ -143,22 +156,22 @@ def rename(lab: Lab, recipe: str, body: Rename) -> dict[str, Any]:
 
 
 @ROUTES.add("GET", "recipes/{recipe}/form")
-def form_(lab: Lab, recipe: str) -> dict[str, Any]:
+def form_(lab: Lab, recipe: str) -> Form:
     """Give the settings that people change most, with their values in this recipe."""
-    return {"fields": [vars(field) for field in form(lab.recipes.get(recipe))]}
+    return {"fields": form(lab.recipes.get(recipe))}
 
 
 @ROUTES.add("GET", "recipes/{recipe}/keys", query=Search)
-def keys_(lab: Lab, recipe: str, query: Search) -> dict[str, Any]:
+def keys_(lab: Lab, recipe: str, query: Search) -> KeyList:
     """Find up to 50 of verl's keys."""
-    return {"rows": [vars(row) for row in keys(lab.recipes.get(recipe), query.search)]}
+    return {"rows": keys(lab.recipes.get(recipe), query.search)}
 
 
 @ROUTES.add("POST", "recipes/{recipe}/validate", body=Validate, is_slow=True)
-def validate(lab: Lab, recipe: str, body: Validate) -> dict[str, Any]:
+def validate(lab: Lab, recipe: str, body: Validate) -> Validation:
     """Say everything that is wrong with a recipe and overrides, and what would run."""
     found = validation(lab, recipe, body.overrides, preset=body.preset, host=body.host)
-    rules = None if found.rules is None else {"with_data": found.rules[0], "total": found.rules[1]}
+    rules: Rules | None = None if found.rules is None else {"with_data": found.rules[0], "total": found.rules[1]}
     return {
         "problems": [_problem(one) for one in found.problems],
         "command": found.command,
@@ -191,7 +204,7 @@ def _same(source: Source, version: str) -> None:
         )
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: Entry) -> RecipeRow:
     recipe = entry.recipe
     changed: float | None = None
     with suppress(OSError):  # gone a moment ago
@@ -212,14 +225,14 @@ def _row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _shown(book: RecipeBook, source: Source, version: str | None = None) -> dict[str, Any]:
+def _shown(book: RecipeBook, source: Source, version: str | None = None) -> RecipeText:
     merged: dict[str, Any] | None = None
     problem: str | None = None
     try:
         merged = book.get(source.name, version).model_dump(mode="json")
     except VerlLabError as error:  # a broken one is there to be mended
         problem = error.message
-    versions: list[dict[str, Any]] = []
+    versions: list[RecipeVersion] = []
     with suppress(NotFoundError):
         versions = [{"version": v.version, "time": v.time, "action": v.action} for v in book.versions(source.name)]
     return {
@@ -238,7 +251,7 @@ def _place(place: str) -> str:
     return "builtin" if place == _BUILTIN else place
 
 
-def _problem(problem: Problem) -> dict[str, Any]:
+def _problem(problem: Problem) -> answers.Problem:
     return {
         "severity": problem.severity,
         "key": problem.key,

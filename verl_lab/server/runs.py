@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from verl_lab.lab.diagnosis.replay import Replay
 from verl_lab.lab.view import RunView
 from verl_lab.server.faults import ConflictError
 from verl_lab.server.routing import Asked, Nothing, Override, Routes, Step, Text
+from verl_lab.server.run_answers import RunDetails
 from verl_lab.server.told import told_finding, told_health
 
 if TYPE_CHECKING:
@@ -24,6 +25,21 @@ if TYPE_CHECKING:
     from verl_lab.lab import Lab
     from verl_lab.lab.diagnosis.report import RunReport
     from verl_lab.lab.summary import RunSummary
+    from verl_lab.server.run_answers import (
+        Configuration,
+        Event,
+        EventList,
+        Findings,
+        Health,
+        Judgement,
+        Judgements,
+        Log,
+        Metrics,
+        Replayed,
+        RunList,
+        SampleGroup,
+        Samples,
+    )
 
 ROUTES = Routes()
 
@@ -103,7 +119,7 @@ class SamplesQuery(Asked):
 
 
 @ROUTES.add("GET", "runs", query=ListQuery)
-def runs(lab: Lab, query: ListQuery) -> dict[str, Any]:
+def runs(lab: Lab, query: ListQuery) -> RunList:
     """List the runs, newest first."""
     words = (query.search or "").lower().split()
     found = [
@@ -134,20 +150,20 @@ def launch(lab: Lab, body: Launch) -> RunSummary:
 
 
 @ROUTES.add("GET", "runs/{run}", is_slow=True)
-def run_(lab: Lab, run: str) -> dict[str, Any]:
+def run_(lab: Lab, run: str) -> RunDetails:
     """Say where one run stands, and what there is to see of it."""
     found = lab.run_of(run)
     row = lab.overview.row(found)
     ours = not found.is_attached
     record: dict[str, Any] = found.launcher.read_record(found.folder) if ours else {}
-    return {
+    return RunDetails(
         **{name: getattr(row, name) for name in row.__dataclass_fields__},
-        "command": found.command if ours else None,
-        "overrides": list(record.get("overrides") or ()),
-        "config_available": ours,
-        "metrics": found.metric_names(),
-        "findings": len(found.findings()),
-    }
+        command=found.command if ours else None,
+        overrides=list(record.get("overrides") or ()),
+        config_available=ours,
+        metrics=found.metric_names(),
+        findings=len(found.findings()),
+    )
 
 
 @ROUTES.add("POST", "runs/{run}/stop", body=Stop, is_slow=True)
@@ -173,7 +189,7 @@ def sync(lab: Lab, run: str, body: Nothing) -> RunSummary:
 
 
 @ROUTES.add("POST", "runs/{run}/diagnose", body=Nothing, is_slow=True)
-def diagnose(lab: Lab, run: str, body: Nothing) -> dict[str, Any]:
+def diagnose(lab: Lab, run: str, body: Nothing) -> Judgement:
     """Judge a run anew, from its beginning."""
     del body
     found = lab.run_of(run)
@@ -182,14 +198,14 @@ def diagnose(lab: Lab, run: str, body: Nothing) -> dict[str, Any]:
 
 
 @ROUTES.add("POST", "diagnose", body=Nothing, is_slow=True)
-def diagnose_all(lab: Lab, body: Nothing) -> dict[str, Any]:
+def diagnose_all(lab: Lab, body: Nothing) -> Judgements:
     """Judge all runs that are live."""
     del body
     return {"reports": [{"run": one.run, **_report(one)} for one in lab.diagnose()]}
 
 
 @ROUTES.add("GET", "runs/{run}/metrics", query=MetricsQuery)
-def metrics(lab: Lab, run: str, query: MetricsQuery) -> dict[str, Any]:
+def metrics(lab: Lab, run: str, query: MetricsQuery) -> Metrics:
     """Give metrics over the steps, reduced to what a chart can show; without names, all of them."""
     found = lab.run_of(run)
     names = list(dict.fromkeys(name for name in query.names.split(",") if name)) or found.metric_names()
@@ -201,42 +217,42 @@ def metrics(lab: Lab, run: str, query: MetricsQuery) -> dict[str, Any]:
 
 
 @ROUTES.add("GET", "runs/{run}/events", query=EventsQuery)
-def events(lab: Lab, run: str, query: EventsQuery) -> dict[str, Any]:
+def events(lab: Lab, run: str, query: EventsQuery) -> EventList:
     """List what happened to a run besides steps, oldest first."""
     found = lab.run_of(run).events()
-    rows = [asdict(event) for event in found[query.after : query.after + query.limit]]
+    rows = [cast("Event", asdict(event)) for event in found[query.after : query.after + query.limit]]
     return {"rows": rows, "total": len(found)}
 
 
 @ROUTES.add("GET", "runs/{run}/findings", query=AtStep, is_slow=True)
-def findings(lab: Lab, run: str, query: AtStep) -> dict[str, Any]:
+def findings(lab: Lab, run: str, query: AtStep) -> Findings:
     """Say what is wrong with a run, as of a step or now."""
     return {"findings": [told_finding(one) for one in lab.run_of(run).findings(query.step)]}
 
 
 @ROUTES.add("GET", "runs/{run}/health", query=AtStep, is_slow=True)
-def health(lab: Lab, run: str, query: AtStep) -> dict[str, Any]:
+def health(lab: Lab, run: str, query: AtStep) -> Health:
     """Give a run's health from 0 to 100 and what it is made of, as of a step or now."""
     return told_health(lab.run_of(run).health(query.step))
 
 
 @ROUTES.add("GET", "runs/{run}/config")
-def config(lab: Lab, run: str) -> dict[str, Any]:
+def config(lab: Lab, run: str) -> Configuration:
     """Give verl's resolved configuration; empty for a log that something else writes."""
     return {"config": lab.run_of(run).config}
 
 
 @ROUTES.add("GET", "runs/{run}/log", query=LogQuery)
-def log(lab: Lab, run: str, query: LogQuery) -> dict[str, Any]:
+def log(lab: Lab, run: str, query: LogQuery) -> Log:
     """Give the last lines that training printed."""
     return {"text": lab.run_of(run).logs(query.tail)}
 
 
 @ROUTES.add("GET", "runs/{run}/samples", query=SamplesQuery, is_slow=True)
-def samples(lab: Lab, run: str, query: SamplesQuery) -> dict[str, Any]:
+def samples(lab: Lab, run: str, query: SamplesQuery) -> Samples:
     """Give the prompts and responses of a step, 20 prompts at once, long texts cut short."""
     sheet = RunView(lab, lab.run_of(run)).samples(query.step, query.kind)
-    groups = [
+    groups: list[SampleGroup] = [
         {
             "prompt": _short(group.prompt),
             "samples": [
@@ -254,13 +270,13 @@ def samples(lab: Lab, run: str, query: SamplesQuery) -> dict[str, Any]:
 
 
 @ROUTES.add("GET", "runs/{run}/replay", query=ReplayQuery, is_slow=True)
-def replay(lab: Lab, run: str, query: ReplayQuery) -> dict[str, Any]:
+def replay(lab: Lab, run: str, query: ReplayQuery) -> Replayed:
     """Say how a run stood at a step: nothing is known of what came later."""
     shown = Replay(RunView(lab, lab.run_of(run)))
     shown.seek(query.step)
     last = {name: series[-1] for name in shown.metric_names() if (series := shown.series(name)[1]).size}
     return {
-        "header": asdict(shown.header()),
+        "header": shown.header(),
         "health": told_health(shown.health()),
         "findings": [told_finding(one) for one in shown.findings()],
         "values": {name: float(value) for name, value in last.items()},
@@ -276,7 +292,7 @@ def _state_allows() -> Generator[None]:
         raise ConflictError(error.message, error.hint) from error
 
 
-def _report(report: RunReport) -> dict[str, Any]:
+def _report(report: RunReport) -> Judgement:
     return {"health": told_health(report.health), "findings": [told_finding(one) for one in report.findings]}
 
 

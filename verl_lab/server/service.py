@@ -35,6 +35,8 @@ class LabService:
         launched) have as many threads of their own, so that they hold up no others.
     most_waiting
         How many questions may be under way or wait in all; beyond that they are refused.
+    busy_s
+        How long a question waits for others that write to the index.
     roots
         The folders whose files a page may name.
 
@@ -44,11 +46,14 @@ class LabService:
         What goes on after its request was answered.
     """
 
-    def __init__(self, home: str | None, *, threads: int, most_waiting: int, roots: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, home: str | None, *, threads: int, most_waiting: int, busy_s: float, roots: Sequence[Path] = ()
+    ) -> None:
         self.tasks = Tasks()
         self.roots = tuple(roots)
         self._home = home
         self._most_waiting = most_waiting
+        self._busy_s = busy_s
         self._asked = 0
         self._making = threading.Lock()
         self._lab: Lab | None = None
@@ -100,7 +105,7 @@ class LabService:
             if self._lab is None:
                 from verl_lab.lab import Lab
 
-                self._lab = Lab(self._home)
+                self._lab = Lab(self._home, busy_s=self._busy_s)
             return self._lab
 
     def close(self) -> None:

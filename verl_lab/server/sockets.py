@@ -16,7 +16,7 @@ from verl_lab.domain.run import check_run_id
 from verl_lab.errors import InvalidInputError, NotFoundError, VerlLabError
 from verl_lab.inputs import shown, whole_number
 from verl_lab.server.faults import without_paths
-from verl_lab.server.websocket import LabSocket
+from verl_lab.server.websocket import TRY_AGAIN_LATER, LabSocket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from verl_lab.lab import Lab, Run
     from verl_lab.widgets.session import LiveSession
 
-_TRY_AGAIN_LATER = 1013
 _LONGEST_QUESTION_BYTES = 64 * 1024
 _METRICS_MOST = 24
 _UNREAD_MOST = 100
@@ -112,8 +111,10 @@ class SessionSocket(LabSocket):
         except (NotFoundError, InvalidInputError) as error:
             self._say({"type": "gone", "message": without_paths(str(error), self.request.uri or "")}, ())
             return
-        except VerlLabError as error:  # too much to do, or about to close: the page comes again
-            self.close(_TRY_AGAIN_LATER, error.message[:100])
+        except VerlLabError as error:  # too much to do, the index busy, or about to close: the page comes again
+            self._outbox.put({"type": "problem", "text": without_paths(str(error), "")}, ())
+            await self._send_all()
+            self.close(TRY_AGAIN_LATER)
             return
         self._session = session
         if self._is_gone:

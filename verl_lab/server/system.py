@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from verl_lab.domain.host import LOCAL
 from verl_lab.server.hosts import told_report
@@ -13,6 +13,7 @@ from verl_lab.server.routing import Asked, Routes
 if TYPE_CHECKING:
     from verl_lab.environments.report import Report
     from verl_lab.lab import Lab
+    from verl_lab.server.answers import Environment
 
 ROUTES = Routes()
 _TOLD = ("verl-lab", "verl", "torch", "transformers", "ray", "vllm", "jupyterlab", "jupyter-server", "pydantic")
@@ -42,7 +43,7 @@ _last = _Last()
 
 
 @ROUTES.add("GET", "system/env", query=Anew, is_slow=True)
-def environment(lab: Lab, query: Anew) -> dict[str, Any]:
+def environment(lab: Lab, query: Anew) -> Environment:
     """Check what is installed here against what this release was tested with."""
     return {**told_report(_last.get(lab, anew=query.anew)), "versions": _versions()}
 

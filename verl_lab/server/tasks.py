@@ -6,13 +6,15 @@ import secrets
 import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from verl_lab.errors import NotFoundError, VerlLabError
 from verl_lab.server.faults import TooManyError, without_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from verl_lab.server.answers import Task as TaskAnswer
 
 _MOST_KEPT = 100
 _MOST_AT_WORK = 8
@@ -63,7 +65,7 @@ class Tasks:
         thread.start()
         return number
 
-    def told(self, number: str) -> dict[str, Any]:
+    def told(self, number: str) -> TaskAnswer:
         """Return where a task stands.
 
         Raises

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from verl_lab.widgets.told import key_of
 
 if TYPE_CHECKING:
     from verl_lab.domain.finding import Finding, Health
+    from verl_lab.server import run_answers as told
 
 
-def told_finding(finding: Finding) -> dict[str, Any]:
+def told_finding(finding: Finding) -> told.Finding:
     """Return one finding."""
     settings = " ".join(finding.settings)
     measured = [f"{finding.metric}: {finding.evidence}"]
@@ -20,7 +21,7 @@ def told_finding(finding: Finding) -> dict[str, Any]:
         "key": key_of(finding),
         "rule": finding.rule,
         "title": finding.title or finding.rule,
-        "severity": finding.severity.value,
+        "severity": finding.severity,
         "active": finding.is_active,
         "first_step": finding.first_step,
         "last_step": finding.last_step,
@@ -33,10 +34,9 @@ def told_finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def told_health(health: Health) -> dict[str, Any]:
+def told_health(health: Health) -> told.Health:
     """Return the score, and what is taken off it."""
-    parts = [
-        {"rule": one.rule, "severity": one.severity.value, "weight": one.weight, "why": one.why}
-        for one in health.breakdown
+    parts: list[told.HealthPart] = [
+        {"rule": one.rule, "severity": one.severity, "weight": one.weight, "why": one.why} for one in health.breakdown
     ]
     return {"score": health.score, "reason": health.reason, "breakdown": parts}

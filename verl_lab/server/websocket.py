@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from verl_lab.server.service import LabService
 
 _POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
 
 
 class LabSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, create_engine, event, exc, make_url, text
 
-from verl_lab.errors import InvalidInputError, StoreError
+from verl_lab.errors import InvalidInputError, StoreBusyError, StoreError
 from verl_lab.store.mounts import network_file_system
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Database:
         if self._file is not None:
             event.listen(self._engine, "connect", self._prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
-            with self._translated(), self._locked():
+            with self._translated():
                 self._switch_to_wal(self._engine)
 
     @contextlib.contextmanager
@@ -101,7 +101,7 @@ class Database:
 
     def _options(self) -> dict[str, Any]:
         if self._file is None:
-            return {}
+            return {"pool_timeout": self._busy_s}
         return {"connect_args": {"timeout": self._busy_s, "check_same_thread": False}}
 
     @contextlib.contextmanager
@@ -137,8 +137,8 @@ class Database:
             else:
                 return
 
-    def _busy(self) -> StoreError:
-        return StoreError(
+    def _busy(self) -> StoreBusyError:
+        return StoreBusyError(
             f"The database is locked: another writer held it for {self._busy_s:g} s.",
             f"Look for a stopped process that has it open: fuser {self._file}" if self._file else None,
         )
@@ -156,7 +156,10 @@ class Database:
     def _switch_to_wal(self, engine: Any) -> None:
         raw = engine.raw_connection()
         try:
-            mode = raw.cursor().execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            mode = raw.cursor().execute("PRAGMA journal_mode").fetchone()[0]
+            if mode != "wal":  # else whoever holds the database is not to keep others from opening it
+                with self._locked():
+                    mode = raw.cursor().execute("PRAGMA journal_mode = WAL").fetchone()[0]
         finally:
             raw.close()
         if mode != "wal":
@@ -190,25 +193,31 @@ class Database:
         except exc.NoSuchModuleError as error:
             raise InvalidInputError(f"database: {error}", "Give an SQLAlchemy URL of an installed driver.") from error
         except exc.DBAPIError as error:
-            raise self._refusal(error.orig or error) from error
+            # SQLite says so too of a disk that is full.
+            is_away = self._file is None and isinstance(error, exc.OperationalError | exc.InterfaceError)
+            raise self._refusal(error.orig or error, is_away=is_away) from error
         except sqlite3.Error as error:  # while a connection is set up, before SQLAlchemy wraps what happens
             raise self._refusal(error) from error
+        except exc.TimeoutError as error:  # of the pool: all connections are in use
+            raise self._busy() from error
         except exc.SQLAlchemyError as error:
             raise StoreError(f"The database refused: {error}") from error
         except ModuleNotFoundError as error:
             raise InvalidInputError(f"database: its driver is not installed: {error}.") from error
 
-    def _refusal(self, error: BaseException) -> StoreError:
+    def _refusal(self, error: BaseException, *, is_away: bool = False) -> StoreError:
         said = str(error).strip().split("\n")[0]
         place = str(self._file or self._engine.url.render_as_string(hide_password=True))
-        hint = None
+        kind, hint = StoreError, None
         if "locked" in said or "busy" in said or "lock timeout" in said:
-            hint = "Another program writes to it; what was not stored is read again later."
+            kind, hint = StoreBusyError, "Another program writes to it; what was not stored is read again later."
         elif "full" in said or "I/O" in said:
             hint = "Make room on its disk; what was not stored is read again later."
         elif "not a database" in said or "malformed" in said:
             hint = "Move the file away; the index is rebuilt from the run folders."
-        return StoreError(f"The database {place} refused: {said}.", hint)
+        elif is_away:
+            kind, hint = StoreBusyError, "Is its server running? What was not stored is read again later."
+        return kind(f"The database {place} refused: {said}.", hint)
 
 
 def _begin_sqlite(connection: Connection) -> None:

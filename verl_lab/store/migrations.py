@@ -48,6 +48,11 @@ STEPS: tuple[Callable[[Connection], None], ...] = (add_datasets, add_hosts)
 NEWEST = 1 + len(STEPS)
 
 
+def is_newest(connection: Connection) -> bool:
+    """Say whether there is nothing to migrate; who only reads that waits for no writer."""
+    return inspect(connection).has_table(tables.schema_version.name) and _version(connection) == NEWEST
+
+
 def migrate(connection: Connection) -> None:
     """Make or update the tables, inside the caller's write transaction.
 
@@ -68,7 +73,7 @@ def migrate(connection: Connection) -> None:
         tables.metadata.create_all(connection, checkfirst=False)
         connection.execute(insert(version).values(version=NEWEST, applied=time.time()))
         return
-    found = connection.scalar(select(func.max(version.c.version))) or 0
+    found = _version(connection)
     if found > NEWEST:
         raise StoreError(
             f"The database is at schema version {found}; this verl-lab knows versions up to {NEWEST}.",
@@ -77,3 +82,7 @@ def migrate(connection: Connection) -> None:
     for step in range(found, NEWEST):
         STEPS[step - 1](connection)
         connection.execute(insert(version).values(version=step + 1, applied=time.time()))
+
+
+def _version(connection: Connection) -> int:
+    return connection.scalar(select(func.max(tables.schema_version.c.version))) or 0

@@ -15,7 +15,7 @@ from verl_lab.store.datasets import Datasets
 from verl_lab.store.engine import Database
 from verl_lab.store.events import Events
 from verl_lab.store.hosts import Hosts
-from verl_lab.store.migrations import migrate
+from verl_lab.store.migrations import is_newest, migrate
 from verl_lab.store.quarantine import Quarantine
 from verl_lab.store.runs import RunRow, Runs
 from verl_lab.store.shapes import Shapes
@@ -76,8 +76,11 @@ class Store:
         """
         database = Database(url, busy_s=busy_s)
         try:
-            with database.write() as connection:
-                migrate(connection)
+            with database.read() as connection:
+                is_done = is_newest(connection)
+            if not is_done:
+                with database.write() as connection:
+                    migrate(connection)
         except BaseException:
             database.close()
             raise

@@ -8,7 +8,7 @@ import time
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from verl_lab.errors import TransportError, UnreachableError, VerlLabError
+from verl_lab.errors import StoreBusyError, TransportError, UnreachableError, VerlLabError
 from verl_lab.stream.feed import RunUpdate
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 30.0
-_AWAY_PAUSE_S = 2.0  # of a host that is away: how often it is really tried is settled by its connection
+# Of a host that is away: how often it is really tried is settled by its connection. Of a database that is busy:
+# whoever writes to it waits there.
+_AWAY_PAUSE_S = 2.0
 _OVER_POLLS = 10  # a run that is over is looked at so much more seldom: it may be resumed elsewhere
 
 
@@ -144,7 +146,7 @@ class HostReader:
     def _failed(self, run: _Followed, error: Exception) -> None:
         run.reader.was_looked_at.set()
         run.is_away = isinstance(error, UnreachableError)
-        longest_s = _AWAY_PAUSE_S if run.is_away else _LONGEST_PAUSE_S
+        longest_s = _AWAY_PAUSE_S if run.is_away or isinstance(error, StoreBusyError) else _LONGEST_PAUSE_S
         run.due = time.monotonic() + min(self._poll_s * 2**run.failures, longest_s)
         run.failures = min(run.failures + 1, 16)
         said = str(error) if isinstance(error, VerlLabError) else f"{type(error).__name__}: {error}"

@@ -174,6 +174,8 @@ class RunReader:
     def _read_attempts(self, *, thoroughly: bool) -> None:
         names = self.followed.host.list_folder(str(self._layout.attempts))
         numbers = _numbers(names)
+        if self._newest and not numbers:
+            raise NotFoundError(f"The folder {self.followed.path} is gone.", "It is looked for again.")
         self._newest = max(numbers, default=0)
         # The status is read before the files and told after them: a run that is over has been read to its end.
         status = self._read_status(self._layout.attempt(self._newest)) if numbers else None

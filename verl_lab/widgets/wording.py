@@ -26,7 +26,8 @@ def number(value: float | None) -> str:
     if size >= _LARGE or size < _SMALL:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    text = f"{value:.0f}" if size >= _WHOLE else f"{value:.2f}" if size >= 1 else f"{value:#.2g}"
+    is_whole = size >= _WHOLE or size == int(size)
+    text = f"{value:.0f}" if is_whole else f"{value:.2f}" if size >= 1 else f"{value:#.2g}"
     return text.replace("-", "−")
 
 

@@ -14,11 +14,30 @@ export class RefusedError extends Error {
   }
 }
 
+const EXPIRED_HINT = "Log in again in another tab of this browser; what was typed here stays.";
+
+/** Whether the server still knows this person; null where it does not answer. */
+export async function isLoggedIn(settings: ServerConnection.ISettings): Promise<boolean | null> {
+  try {
+    const answer = await ServerConnection.makeRequest(URLExt.join(settings.baseUrl, "api", "me"), {}, settings);
+    return answer.status !== 401 && answer.status !== 403;
+  } catch {
+    return null;
+  }
+}
+
 type Query = Record<string, string | number | boolean | null | undefined>;
 
 /** The server extension's routes. A run here may also be named by the beginning of its id. */
 export class Client {
   constructor(private readonly settings: ServerConnection.ISettings) {}
+
+  isLoggedIn = () => isLoggedIn(this.settings);
+
+  /** Where a person logs in. */
+  get loginUrl(): string {
+    return URLExt.join(this.settings.baseUrl, "login");
+  }
 
   /** Open one of the sockets. */
   socket(name: string): WebSocket {
@@ -89,7 +108,7 @@ const enc = encodeURIComponent;
 async function refusal(answer: Response): Promise<RefusedError> {
   const said = (await answer.json().catch(() => ({}))) as { message?: string; hint?: string | null; field?: string };
   if (answer.status === 401 || (answer.status === 403 && !said.message)) {
-    return new RefusedError(answer.status, "The session has expired.", "Reload the page to log in again.");
+    return new RefusedError(answer.status, "The session has expired.", EXPIRED_HINT);
   }
   if (answer.status === 404 && !answer.headers.get("Verl-Lab-Api")) {
     return new RefusedError(404, "The server extension of verl-lab is not running.", "Restart the Jupyter server.");

@@ -161,4 +161,6 @@ export interface Environment {
 export type LiveMessage =
   | { type: "runs"; rows: RunRow[]; all: boolean; removed?: string[] }
   | { type: "finding"; run: string; name: string; finding: Finding }
+  /** Why the list is not up to date; without a message it is again. */
+  | { type: "problem"; message: string | null; hint: string | null }
   | { type: "pong" };

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from verl_lab.domain.host import LOCAL
 from verl_lab.domain.run import new_run_id
 from verl_lab.environments.pins import Versions
+from verl_lab.errors import StoreError
 from verl_lab.lab.comparing.origins import write_origins
 from verl_lab.lab.hosts.environments import ready
 from verl_lab.lab.launching.again import begin
@@ -19,6 +20,7 @@ from verl_lab.lab.launching.code import lay_code, records_of
 from verl_lab.lab.launching.pinning import Pinned, pinned, require_data
 from verl_lab.lab.launching.planned import PlannedRun
 from verl_lab.lab.launching.shipping import carry, elsewhere_for, require_shipped, ship
+from verl_lab.lab.run import Run
 from verl_lab.launch.launcher import LaunchSpec
 from verl_lab.recipes.imports import user_code
 from verl_lab.recipes.presets import with_preset
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from verl_lab.environments.remote import State
     from verl_lab.lab.lab import Lab
     from verl_lab.lab.launching.again import Beginning
-    from verl_lab.lab.run import Run
     from verl_lab.recipes.render import Rendered
     from verl_lab.transport.base import Host
 
@@ -105,9 +106,16 @@ def launch(lab: Lab, order: Order, progress: Progress | None = None) -> Run:
             },
         )
         lab.launcher_on(order.host).create(spec)
-    lab.register(run_id, folder, order.host)
+    try:
+        lab.register(run_id, folder, order.host)
+    except StoreError:  # nobody is to find a run that was refused and never begins
+        lab.launcher_on(order.host).withdraw(run_id)
+        raise
     lab.launcher_on(order.host).start(run_id)
-    return lab.run(run_id)
+    run = Run(lab, run_id, folder, order.host)
+    with contextlib.suppress(StoreError):  # it trains; whoever looks at it follows it then
+        run.follow()
+    return run
 
 
 def go_on(lab: Lab, run: Run, progress: Progress | None = None) -> None:

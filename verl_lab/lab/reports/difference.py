@@ -79,6 +79,9 @@ class ReportDiff:
 
     def data(self) -> Table:
         """Return the data sets that only one of them has."""
+        unknown = [one.name for one in (self.before, self.after) if not one.data]
+        if unknown:
+            return Table((), (), f"The data are not known of {' and '.join(unknown)}.")
         return self._only(
             [(one.role, one.name, _hash(one.hash)) for one in self.before.data],
             [(one.role, one.name, _hash(one.hash)) for one in self.after.data],

@@ -170,7 +170,7 @@ function render({ model, el }) {
     warn(typeof said === "string" ? said : "The kernel that showed these runs is gone; this is what it said last.");
   model.on("msg:custom", heard);
   model.on("comm_live_update", lost);
-  const library = wantLibrary(send, charts.use, warn);
+  const library = wantLibrary(send, charts.use, warn, model.library);
   send({ type: "ready" });
   return () => {
     model.off("msg:custom", heard);

@@ -86,7 +86,7 @@ function render({ model, el }) {
   };
   model.on("msg:custom", heard);
   model.on("comm_live_update", lost);
-  const library = wantLibrary(send, charts.use, header.alarm);
+  const library = wantLibrary(send, charts.use, header.alarm, model.library);
   send({ type: "ready" });
 
   return () => {
