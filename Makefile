@@ -38,7 +38,9 @@ labextension: setup-cpu  ## build the side panel where its sources changed, and 
 lab: labextension  ## open JupyterLab with the notebooks and the side panel (LAB_ARGS="--port 9999 ...")
 	@$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
-# What trains runs beside all else: one waits for processes, the other for pages and files.
+# What trains runs beside all else: one waits for processes, the other for pages and files. Both take about as long.
+TRAINING_TESTS := tests/training tests/verl_plugin
+
 .PHONY: test
 test: setup-test  ## check everything: environment, style, types, layers and all tests (about 20 minutes)
 ifneq ($(strip $(PYTEST_ARGS)),)
@@ -48,11 +50,11 @@ else
 	@set -m; home="$$(mktemp -d)"; \
 	  { code=0; VERL_LAB_HOME="$$home/lab" $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
 	      --nbval-cell-timeout 1200 -p no:cacheprovider notebooks || code=1; \
-	    $(BIN)/python -m pytest -m "not gpu" -p no:cacheprovider tests/training || code=1; exit "$$code"; \
+	    $(BIN)/python -m pytest -m "not gpu" -p no:cacheprovider $(TRAINING_TESTS) || code=1; exit "$$code"; \
 	  } > "$$home/training.log" 2>&1 & training=$$!; \
 	  trap 'kill -- -$$training 2>/dev/null || true; rm -rf "$$home"' EXIT; \
 	  $(MAKE_COMMAND) labextension-test lint; \
-	  failed=0; $(BIN)/python -m pytest -m "not gpu" --ignore tests/training || failed=1; \
+	  failed=0; $(BIN)/python -m pytest -m "not gpu" $(TRAINING_TESTS:%=--ignore %) || failed=1; \
 	  wait $$training || failed=1; cat "$$home/training.log"; exit $$failed
 endif
 
