@@ -19,6 +19,7 @@ interface Places {
 /** Those that the palette lists. */
 export const COMMANDS = [
   "verl-lab:show",
+  "verl-lab:demo",
   "verl-lab:launch",
   "verl-lab:hosts",
   "verl-lab:open",
@@ -75,6 +76,18 @@ export function addCommands(app: JupyterFrontEnd, session: Session, places: Plac
     caption: trans.__("Show verl-lab's side panel"),
     icon,
     execute: () => places.show("runs"),
+  });
+  app.commands.addCommand("verl-lab:demo", {
+    label: trans.__("Try the demo"),
+    caption: trans.__("Train a tiny model by reinforcement on this machine, from cells of a notebook"),
+    icon,
+    execute: async () => {
+      try {
+        await actions.demo();
+      } catch (error) {
+        tell(asError(error));
+      }
+    },
   });
   app.commands.addCommand("verl-lab:launch", {
     label: trans.__("Launch a recipe…"),

@@ -9,7 +9,7 @@ import * as React from "react";
 import { Client } from "./api/client";
 import { LiveRuns } from "./api/live";
 import { Actions } from "./cells/actions";
-import { runCell } from "./cells/insert";
+import { runCells } from "./cells/insert";
 import { addCommands, CATEGORY, COMMANDS } from "./commands";
 import { tellFindings } from "./notifications";
 import type { Session, TabId } from "./panel/context";
@@ -53,7 +53,7 @@ function activate(
     actions: new Actions(
       client,
       () => settings.actions,
-      (text) => runCell(app, notebooks, text),
+      (...texts) => runCells(app, notebooks, ...texts),
     ),
     commands: app.commands,
     trans,
@@ -83,6 +83,7 @@ function activate(
     palette?.addItem({ command, category: CATEGORY });
   }
   launcher?.add({ command: "verl-lab:show", category: trans.__("Other"), rank: 5 });
+  launcher?.add({ command: "verl-lab:demo", category: trans.__("Other"), rank: 6 });
   if (statusBar) {
     const item = ReactWidget.create(React.createElement(StatusItem, { session }));
     statusBar.registerStatusItem("verl-lab:status", { item, align: "left", rank: 8 });

@@ -43,6 +43,10 @@ test("an override that is no line of key=value is refused", () => {
   }
 });
 
+test("the demo is made and trained on", () => {
+  assert.deepEqual(cells.demoCells(), ["%verl_demo", "%verl_train sort-digits-grpo"]);
+});
+
 test("each action has its cell", () => {
   assert.equal(cells.watchCell("a-1"), "%verl_watch a-1");
   assert.equal(cells.compareCell(["a-1", "b-2"]), "%verl_compare a-1 b-2");

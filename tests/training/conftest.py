@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from dataclasses import dataclass
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
     from jupyter_client.blocking.client import BlockingKernelClient
 
-ROOT = Path(__file__).parents[2]
-NOTEBOOKS = ROOT / "notebooks"
 DEADLINE_S = 600
 # The ends of 127.0.0.0/8, ::1 and ::ffff:127.0.0.1, as the kernel's tables spell them.
 _LOOPBACK = {"tcp": ("7F",), "tcp6": ("00000000000000000000000001000000", "FFFF00000100007F")}
@@ -73,28 +69,19 @@ class Task:
     project: Path
 
     def recipe(self, shipped: str, **fields: Any) -> Any:
-        """Return one of the demo's recipes on this task's data."""
+        """Return one of the demo's recipes, from the untrained model."""
         from verl_lab.recipes.catalog import Catalog
 
-        recipe = Catalog.standard(self.project / "none", NOTEBOOKS).get(shipped)
-        train, held_out = ("sft_train", "sft_val") if recipe.algorithm == "sft" else ("rl_train", "heldout")
-        data: dict[str, Any] = {
-            "train": str(self.data / f"{train}.parquet"),
-            "val": str(self.data / f"{held_out}.parquet"),
-        }
-        return recipe.model_copy(
-            update={"data": type(recipe.data)(**data), "model": str(self.data / "model"), **fields}
-        )
+        recipe = Catalog.standard(self.data.parents[1] / "recipes", self.project / "none").get(shipped)
+        return recipe.model_copy(update={"model": str(self.data / "model"), **fields})
 
 
 @pytest.fixture(scope="session")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     """Make the demo's model and data, and a project folder with callbacks and a flaky reward."""
     project = tmp_path_factory.mktemp("project")
-    data = project / "data"
-    subprocess.run(
-        [sys.executable, str(NOTEBOOKS / "sort_digits" / "make_task.py"), str(data), "--seed", "0"], check=True
-    )
+    with Lab(tmp_path_factory.mktemp("demo")) as home:
+        data = home.demo().folder
     (project / "diary.py").write_text(CALLBACKS)
     (project / "flaky_reward.py").write_text(FLAKY_REWARD)
     return Task(data, project)

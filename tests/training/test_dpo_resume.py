@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from verl_lab.domain.recipe import DataFiles
 from verl_lab.recipes.render import render
 
 if TYPE_CHECKING:
@@ -41,11 +40,7 @@ class Training:
         attempt.mkdir(parents=True)
         if stopping:
             (attempt / "stop.json").write_text('{"mode": "graceful", "time": 0, "grace_s": 600}')
-        data = self.task.data
-        recipe = self.task.recipe(
-            "sort-digits-dpo",
-            data=DataFiles(train=str(data / "dpo_train.parquet"), val=str(data / "dpo_heldout.parquet")),
-        )
+        recipe = self.task.recipe("sort-digits-dpo")
         settings = [f"trainer.total_training_steps={TOTAL}", "trainer.test_freq=2", "data.micro_batch_size_per_gpu=16"]
         rendered = render(recipe, settings, device="cpu")
         places = {"@run@": self.folder, "@attempt@": attempt, "@scratch@": attempt}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from verl_lab.domain.recipe import DataFiles
 from verl_lab.domain.run import RunState
 
 if TYPE_CHECKING:
@@ -20,17 +19,13 @@ pytestmark = pytest.mark.timeout(900)
 STEPS = list(range(1, 21))
 
 
-def preferences(task: Task) -> DataFiles:
-    return DataFiles(train=str(task.data / "dpo_train.parquet"), val=str(task.data / "dpo_heldout.parquet"))
-
-
 @pytest.fixture(scope="module")
 def dpo(lab: Lab, task: Task) -> Run:
     """DPO, 20 steps, on a model that 60 steps of SFT left leaning the wrong way."""
     settings = ["trainer.total_training_steps=60", "trainer.save_freq=60", "trainer.test_freq=60"]
     sft = lab.train(task.recipe("sort-digits-sft"), settings, name="before-dpo")
     assert sft.wait(600) is RunState.COMPLETED, sft.logs()
-    recipe = task.recipe("sort-digits-dpo", model=str(sft.model_path()), data=preferences(task))
+    recipe = task.recipe("sort-digits-dpo", model=str(sft.model_path()))
     run = lab.train(recipe, ["trainer.total_training_steps=20", "trainer.save_freq=10"], name="dpo-20")
     assert run.wait(600) is RunState.COMPLETED, run.logs()
     return run
@@ -96,7 +91,7 @@ def test_checkpoint_is_a_model_that_sorts_the_right_way_round(dpo: Run) -> None:
 
 @pytest.mark.gpu
 def test_dpo_trains_on_cuda(lab: Lab, task: Task) -> None:
-    recipe = task.recipe("sort-digits-dpo", data=preferences(task))
+    recipe = task.recipe("sort-digits-dpo")
     settings = ["resources.device=gpu", "trainer.total_training_steps=20", "data.use_dynamic_bsz=true"]
     run = lab.train(recipe, settings, name="dpo-on-gpu")
     assert run.wait(600) is RunState.COMPLETED, run.logs()

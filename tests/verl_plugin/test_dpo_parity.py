@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from verl_lab.demo.make_task import make_model, make_tokenizer
 
 HERE = Path(__file__).parent
-MAKE_TASK = HERE.parents[1] / "notebooks" / "sort_digits" / "make_task.py"
 TRL = Path(sys.prefix) / "apart" / "trl"
 QUIET = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 TOLERANCE = 1e-5
@@ -27,24 +24,14 @@ PAIRS = 8
 pytestmark = pytest.mark.timeout(600)
 
 
-def make_task() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_task_for_dpo", MAKE_TASK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a model that trains, another as its reference, and conversations of many lengths."""
     folder = tmp_path_factory.mktemp("inputs")
-    task = make_task()
-    tokenizer = task.make_tokenizer()
+    tokenizer = make_tokenizer()
     for name, seed in (("policy", 1), ("reference", 2)):
         tokenizer.save_pretrained(folder / name)
-        task.make_model(tokenizer, seed=seed).save_pretrained(folder / name)
+        make_model(tokenizer, seed=seed).save_pretrained(folder / name)
     dice = random.Random(0)
 
     def said(role: str, least: int, most: int) -> dict[str, str]:

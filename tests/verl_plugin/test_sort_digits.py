@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 
+from verl_lab.demo.evaluate import Evaluation, Sample, evaluate
+from verl_lab.demo.reward import compute_score
+
 if TYPE_CHECKING:
-    from types import ModuleType
-
-SCRIPTS = Path(__file__).parents[2] / "notebooks" / "sort_digits"
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"sort_digits_{name}", SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("task")
-    subprocess.run([sys.executable, str(SCRIPTS / "make_task.py"), str(folder), "--seed", "3"], check=True)
+    subprocess.run([sys.executable, "-m", "verl_lab.demo.make_task", str(folder), "--seed", "3"], check=True)
     return folder
 
 
@@ -56,14 +45,12 @@ def test_about_half_of_the_demonstrations_are_the_wrong_way_round(task: Path) ->
 
 
 def test_reward_takes_ascending_digits_alone() -> None:
-    score = load("reward").compute_score
-    assert score("sort_digits", " 01334\n", "01334") == {"score": 1.0, "acc": 1.0}
-    assert score("sort_digits", "43310", "01334")["score"] == 0.0
-    assert score("sort_digits", "", "01334", extra_info={}, any_other=1)["score"] == 0.0
+    assert compute_score("sort_digits", " 01334\n", "01334") == {"score": 1.0, "acc": 1.0}
+    assert compute_score("sort_digits", "43310", "01334")["score"] == 0.0
+    assert compute_score("sort_digits", "", "01334", extra_info={}, any_other=1)["score"] == 0.0
 
 
 def test_evaluation_is_repeatable_and_tells_greedy_from_sampled(task: Path) -> None:
-    evaluate = load("evaluate").evaluate
     first, again, other = (
         evaluate(task / "model", task / "heldout.parquet", greedy=False, seed=seed) for seed in (0, 0, 1)
     )
@@ -76,14 +63,20 @@ def test_evaluation_is_repeatable_and_tells_greedy_from_sampled(task: Path) -> N
     assert first.accuracy == 0.0
 
 
+def test_the_warm_model_sorts_and_is_undecided_which_way_round(task: Path) -> None:
+    found = evaluate(task / "warm", task / "heldout.parquet", greedy=False)
+    assert found.accuracy + found.reversed_share > 0.65
+    assert 0.2 < found.accuracy < found.reversed_share
+    assert found.distinct_responses > 200
+
+
 def test_evaluation_counts_what_it_says() -> None:
-    module = load("evaluate")
-    result = module.Evaluation(
+    result = Evaluation(
         [
-            module.Sample("sort 31", "13", "13"),
-            module.Sample("sort 31", "31", "13"),
-            module.Sample("sort 11", "11", "11"),
-            module.Sample("sort 12", "x", "12"),
+            Sample("sort 31", "13", "13"),
+            Sample("sort 31", "31", "13"),
+            Sample("sort 11", "11", "11"),
+            Sample("sort 12", "x", "12"),
         ]
     )
     assert (result.accuracy, result.reversed_share, result.distinct_responses) == (0.5, 0.25, 4)

@@ -13,6 +13,7 @@ from verl_lab.lab import Lab
 from verl_lab.lab.hosts.room import room_notes
 from verl_lab.magics import environment, hosts, recipe_lines, report
 from verl_lab.magics.data import ARGUMENTS, Tables, Telling, show_data
+from verl_lab.magics.demo import make_demo
 from verl_lab.magics.line import MagicError, argument, arguments, thresholds_of
 from verl_lab.magics.matrix import train_all, values_of
 from verl_lab.magics.progress import wait_with_progress
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from verl_lab.lab.comparing.diff import DiffTable, ShownDiff
     from verl_lab.lab.comparing.lineage import ShownLineage
     from verl_lab.lab.comparing.recommend import Recommendation
+    from verl_lab.lab.demo import Demo
     from verl_lab.lab.diagnosis.backtest import Backtest
     from verl_lab.lab.diagnosis.report import RunReport, RunReports
     from verl_lab.lab.reports.difference import ReportDiff
@@ -66,6 +68,18 @@ class VerlMagics(Magics):
         if self._lab is not None:
             self._lab.close()
             self._lab = None
+
+    @line_magic
+    @arguments(
+        "verl_demo",
+        "Make something to train at once: a tiny model that sorts five digits, its data, and recipes that every\n"
+        "notebook knows. It takes seconds, and what is there already stays as it is.\n"
+        "Then `%%verl_train sort-digits-grpo` trains by reinforcement, on this machine and without a GPU.",
+    )
+    def verl_demo(self, args: argparse.Namespace) -> Demo:
+        """Make the demo."""
+        del args
+        return make_demo(self.lab)
 
     @line_cell_magic
     @arguments(

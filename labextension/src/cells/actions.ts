@@ -10,7 +10,7 @@ export class Actions {
   constructor(
     private readonly client: Client,
     private readonly way: () => Way,
-    private readonly runCell: (text: string) => Promise<void>,
+    private readonly runCell: (...texts: string[]) => Promise<void>,
   ) {}
 
   /** Launch, and return the run where the server did it. */
@@ -30,6 +30,7 @@ export class Actions {
 
   resume = (run: string) => (this.way() === "cells" ? this.runCell(cells.resumeCell(run)) : this.client.resume(run));
 
+  demo = () => this.runCell(...cells.demoCells());
   watch = (run: string) => this.runCell(cells.watchCell(run));
   compare = (runs: readonly string[]) => this.runCell(cells.compareCell(runs));
   report = (runs: readonly string[]) => this.runCell(cells.reportCell(runs));

@@ -4,19 +4,20 @@ import { type INotebookTracker, type Notebook, NotebookActions, type NotebookPan
 const LOAD = "%load_ext verl_lab";
 const ASKED_MS = 1500;
 
-/** Put a cell into the notebook in front, or into one made for it, and run it. */
-export async function runCell(app: JupyterFrontEnd, tracker: INotebookTracker, text: string): Promise<void> {
+/** Put cells into the notebook in front, or into one made for them, and run them; one that fails keeps back the rest. */
+export async function runCells(app: JupyterFrontEnd, tracker: INotebookTracker, ...texts: string[]): Promise<void> {
   const panel = tracker.currentWidget ?? (await makeNotebook(app));
   await panel.context.ready;
   app.shell.activateById(panel.id);
   const loads = hasLoad(panel.content);
   if (!loads || (await isMissing(panel))) {
-    write(panel.content, LOAD);
+    texts.unshift(LOAD);
+  }
+  for (const text of texts) {
+    write(panel.content, text);
+    // Not waited for: the kernel may be busy for hours, and what fails is told in the cell.
     void NotebookActions.run(panel.content, panel.sessionContext);
   }
-  write(panel.content, text);
-  // Not waited for: the kernel may be busy for hours, and what fails is told in the cell.
-  void NotebookActions.run(panel.content, panel.sessionContext);
 }
 
 async function makeNotebook(app: JupyterFrontEnd): Promise<NotebookPanel> {

@@ -58,6 +58,12 @@ export function trainCell({ recipe, overrides, host, name, preset, dryRun }: Tra
   return overrides.length ? [`%${line}`, ...overrides].join("\n") : line;
 }
 
+/** The cells from nothing to a run that trains. */
+export const demoCells = () => [
+  magicLine("verl_demo", []),
+  trainCell({ recipe: "sort-digits-grpo", overrides: [], host: "local" }),
+];
+
 export const watchCell = (run: string) => magicLine("verl_watch", dashed([run]));
 export const compareCell = (runs: readonly string[]) => magicLine("verl_compare", dashed([...runs]));
 export const stopCell = (run: string, now: boolean) => magicLine("verl_stop", dashed([run, ...(now ? ["--now"] : [])]));

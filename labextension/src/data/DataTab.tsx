@@ -1,6 +1,6 @@
 import * as React from "react";
 import { useSession } from "../panel/context";
-import { Button, Empty, Failure } from "../ui/parts";
+import { Button, Empty, Failure, Pick } from "../ui/parts";
 import { useRequest, useWork } from "../ui/request";
 import { bytes } from "../ui/words";
 import { DatasetView } from "./DatasetView";
@@ -56,17 +56,12 @@ export function DataTab(): JSX.Element {
           const uses = row.used_by ? trans._n("%1 run", "%1 runs", row.used_by) : trans.__("no runs");
           return (
             <li key={row.hash}>
-              <button
-                type="button"
-                className="vl-card vl-card-button"
-                onClick={() => setPicked(row.hash)}
-                title={row.path ?? ""}
-              >
-                <span className="vl-card-title">{row.name}</span>
-                <span className="vl-quiet vl-one-line">
-                  {[rows, bytes(row.size), uses, row.hash.slice(0, 12)].filter(Boolean).join(" · ")}
-                </span>
-              </button>
+              <Pick
+                name={row.name}
+                about={[rows, bytes(row.size), uses, row.hash.slice(0, 12)]}
+                hint={row.path ?? ""}
+                pick={() => setPicked(row.hash)}
+              />
             </li>
           );
         })}

@@ -1,7 +1,7 @@
 import * as React from "react";
 import type { Dataset } from "../api/types";
 import { useSession } from "../panel/context";
-import { Button, Copyable, Failure } from "../ui/parts";
+import { Button, Copyable, FactList, Failure, Heading } from "../ui/parts";
 import { useRequest } from "../ui/request";
 import { bytes } from "../ui/words";
 
@@ -12,12 +12,7 @@ export function DatasetView({ hash, back }: { hash: string; back: () => void }):
   const lineage = useRequest(() => client.lineage(hash), [hash]);
   return (
     <>
-      <div className="vl-form-head">
-        <Button onClick={back} label={trans.__("Back to the data sets")}>
-          ←
-        </Button>
-        <h2>{data?.name ?? hash.slice(0, 12)}</h2>
-      </div>
+      <Heading title={data?.name ?? hash.slice(0, 12)} back={back} backTo={trans.__("Back to the data sets")} />
       <div className="vl-scroll vl-pad vl-stack">
         {error && <Failure error={error} retry={reload} />}
         {data && (
@@ -27,16 +22,14 @@ export function DatasetView({ hash, back }: { hash: string; back: () => void }):
                 <b>{trans.__("It is another by now:")}</b> {data.changed.join(", ")}
               </div>
             )}
-            <dl className="vl-facts">
-              <dt>{trans.__("rows")}</dt>
-              <dd>{data.rows ?? trans.__("unknown")}</dd>
-              <dt>{trans.__("size")}</dt>
-              <dd>{bytes(data.size)}</dd>
-              <dt>{trans.__("columns")}</dt>
-              <dd>{data.columns.join(", ")}</dd>
-              <dt>{trans.__("where")}</dt>
-              <dd>{data.path ?? trans.__("nowhere any more")}</dd>
-            </dl>
+            <FactList
+              of={[
+                [trans.__("rows"), data.rows ?? trans.__("unknown")],
+                [trans.__("size"), bytes(data.size)],
+                [trans.__("columns"), data.columns.join(", ")],
+                [trans.__("where"), data.path ?? trans.__("nowhere any more")],
+              ]}
+            />
             <Copyable text={data.hash} label={trans.__("the hash")} />
             <Rows rows={data.preview} />
             {data.runs.length > 0 && (

@@ -1,7 +1,7 @@
 import * as React from "react";
 import type { Check } from "../api/types";
 import { useSession } from "../panel/context";
-import { Button, Copyable, Failure } from "../ui/parts";
+import { Button, Copyable, FactList, Failure } from "../ui/parts";
 import { useRequest } from "../ui/request";
 import { valueText } from "../ui/words";
 
@@ -41,27 +41,13 @@ export function EnvironmentTab(): JSX.Element {
       {right.length > 0 && (
         <details>
           <summary>{trans._n("%1 check passed", "%1 checks passed", right.length)}</summary>
-          <dl className="vl-facts">
-            {right.map((check) => (
-              <React.Fragment key={check.name}>
-                <dt>{check.name}</dt>
-                <dd>{valueText(check.found)}</dd>
-              </React.Fragment>
-            ))}
-          </dl>
+          <FactList of={right.map((check) => [check.name, valueText(check.found)])} />
         </details>
       )}
       {data && Object.keys(data.versions).length > 0 && (
         <section>
           <h3>{trans.__("Versions")}</h3>
-          <dl className="vl-facts">
-            {Object.entries(data.versions).map(([name, version]) => (
-              <React.Fragment key={name}>
-                <dt>{name}</dt>
-                <dd>{version}</dd>
-              </React.Fragment>
-            ))}
-          </dl>
+          <FactList of={Object.entries(data.versions)} />
         </section>
       )}
     </div>

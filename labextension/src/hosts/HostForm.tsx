@@ -41,7 +41,7 @@ export function HostForm({ close, added }: { close: () => void; added: () => voi
     });
   return (
     <form
-      className="vl-pad vl-stack"
+      className="vl-stack"
       aria-label={trans.__("Add a host")}
       onSubmit={(event) => {
         event.preventDefault();

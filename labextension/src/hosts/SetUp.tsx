@@ -38,7 +38,10 @@ export function SetUp({ task, ended }: { task: string; ended: () => void }): JSX
     };
   }, [client, task]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the end is shown when lines come
-  React.useEffect(() => lines.current?.scrollTo({ top: lines.current.scrollHeight }), [state?.lines.length]);
+  React.useEffect(() => {
+    // Browsers may return something here, which React would take for what ends the effect.
+    lines.current?.scrollTo({ top: lines.current.scrollHeight });
+  }, [state?.lines.length]);
   return (
     <section aria-label={trans.__("Setting up")} aria-live="polite">
       <p>{state?.message ?? (state?.done ? trans.__("Done.") : trans.__("Setting up; this may take minutes."))}</p>

@@ -6,6 +6,7 @@ import { RecipesTab } from "../recipes/RecipesTab";
 import { RunsTab } from "../runs/RunsTab";
 import { useStore } from "../ui/store";
 import { type Session, SessionProvider } from "./context";
+import { Notice } from "./Notice";
 import { Tabs } from "./Tabs";
 
 /** All of the side panel. */
@@ -14,6 +15,7 @@ export function Panel({ session }: { session: Session }): JSX.Element {
   const chosen = useStore(session.tab);
   return (
     <SessionProvider value={session}>
+      <Notice />
       <Tabs
         label={trans.__("verl-lab")}
         chosen={chosen}

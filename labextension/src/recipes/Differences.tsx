@@ -1,6 +1,6 @@
 import * as React from "react";
 import { useSession } from "../panel/context";
-import { Failure, Labelled } from "../ui/parts";
+import { Failure, Labelled, Options } from "../ui/parts";
 import { useRequest } from "../ui/request";
 
 /** What leads from another recipe, or from a run, to this recipe. */
@@ -8,11 +8,12 @@ export function Differences({ recipe }: { recipe: string }): JSX.Element {
   const { client, live, trans } = useSession();
   const [open, setOpen] = React.useState(false);
   const [other, setOther] = React.useState("");
-  const recipes = useRequest(() => (open ? client.recipes() : Promise.resolve({ rows: [] })), [open]);
+  const known = useRequest(() => (open ? client.recipes() : Promise.resolve({ rows: [] })), [open]);
   const found = useRequest(
     () => (other ? client.diff(other, `recipe:${recipe}`) : Promise.resolve({ text: "" })),
     [other, recipe],
   );
+  const recipes = (known.data?.rows ?? []).filter((row) => row.name !== recipe);
   const runs = [...live.rows.value.values()].slice(0, 50);
   return (
     <details className="vl-pad" onToggle={(event) => setOpen(event.currentTarget.open)}>
@@ -22,20 +23,10 @@ export function Differences({ recipe }: { recipe: string }): JSX.Element {
           <select {...attributes} className="vl-input" value={other} onChange={(event) => setOther(event.target.value)}>
             <option value="">{trans.__("nothing")}</option>
             <optgroup label={trans.__("Recipes")}>
-              {(recipes.data?.rows ?? [])
-                .filter((row) => row.name !== recipe)
-                .map((row) => (
-                  <option key={row.name} value={`recipe:${row.name}`}>
-                    {row.name}
-                  </option>
-                ))}
+              <Options of={recipes.map((row) => [`recipe:${row.name}`, row.name])} />
             </optgroup>
             <optgroup label={trans.__("Runs")}>
-              {runs.map((row) => (
-                <option key={row.id} value={`run:${row.id}`}>
-                  {row.name}
-                </option>
-              ))}
+              <Options of={runs.map((row) => [`run:${row.id}`, row.name])} />
             </optgroup>
           </select>
         )}

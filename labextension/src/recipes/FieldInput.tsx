@@ -1,7 +1,7 @@
 import * as React from "react";
 import type { Field, Problem } from "../api/types";
 import { useSession } from "../panel/context";
-import { Labelled } from "../ui/parts";
+import { Labelled, Options } from "../ui/parts";
 import { shown, wrong } from "./overrides";
 
 /** One setting; where it was changed it says what the recipe has, and takes it back on request. */
@@ -49,11 +49,7 @@ export function FieldInput(props: {
           return (
             <select {...common} onChange={(event) => type(event.target.value)}>
               {!choices.includes(value) && <option value={value}>{value === "" ? "–" : value}</option>}
-              {choices.map((choice) => (
-                <option key={choice} value={choice}>
-                  {choice}
-                </option>
-              ))}
+              <Options of={choices.map((choice) => [choice, choice])} />
             </select>
           );
         }

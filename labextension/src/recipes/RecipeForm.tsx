@@ -1,7 +1,7 @@
 import { Notification } from "@jupyterlab/apputils";
 import * as React from "react";
 import { useSession } from "../panel/context";
-import { Button, Failure, Labelled } from "../ui/parts";
+import { Button, Failure, Heading, Labelled, Options } from "../ui/parts";
 import { useRequest, useSettled, useWork } from "../ui/request";
 import { Differences } from "./Differences";
 import { FieldInput } from "./FieldInput";
@@ -32,6 +32,7 @@ export function RecipeForm({ recipe, back }: { recipe: string; back: () => void 
   const problems = check.data?.problems ?? [];
   const isWrong = fields.some((field) => wrong(field, typed.get(field.key) ?? "") !== null);
   const isRefused = problems.some((problem) => problem.severity === "error");
+  const others = (hosts.data?.rows ?? []).filter((row) => row.name !== "local");
   const groups = [...new Set(fields.map((field) => field.group))];
 
   const training = { recipe, overrides, host, name: name.trim() };
@@ -50,12 +51,7 @@ export function RecipeForm({ recipe, back }: { recipe: string; back: () => void 
         void launch();
       }}
     >
-      <div className="vl-form-head">
-        <Button onClick={back} label={trans.__("Back to the recipes")}>
-          ←
-        </Button>
-        <h2>{recipe}</h2>
-      </div>
+      <Heading title={recipe} back={back} backTo={trans.__("Back to the recipes")} />
       <div className="vl-scroll">
         {form.error && <Failure error={form.error} retry={form.reload} />}
         <fieldset className="vl-group-box">
@@ -79,14 +75,9 @@ export function RecipeForm({ recipe, back }: { recipe: string; back: () => void 
                 value={host}
                 onChange={(event) => setHost(event.target.value)}
               >
-                <option value="local">{trans.__("this machine")}</option>
-                {(hosts.data?.rows ?? [])
-                  .filter((row) => row.name !== "local")
-                  .map((row) => (
-                    <option key={row.name} value={row.name}>
-                      {row.name}
-                    </option>
-                  ))}
+                <Options
+                  of={[["local", trans.__("this machine")], ...others.map((row) => [row.name, row.name] as const)]}
+                />
               </select>
             )}
           </Labelled>

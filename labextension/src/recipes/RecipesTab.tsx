@@ -1,16 +1,19 @@
 import * as React from "react";
 import type { RecipeRow } from "../api/types";
 import { useSession } from "../panel/context";
-import { Button, Empty, Failure } from "../ui/parts";
+import { Button, Empty, Failure, Pick, SearchBox } from "../ui/parts";
 import { useRequest } from "../ui/request";
+import { useStore } from "../ui/store";
 import { RecipeForm } from "./RecipeForm";
 
 /** The recipes: find one, look at its settings, launch it. */
 export function RecipesTab(): JSX.Element {
-  const { client, trans } = useSession();
+  const { client, tab, trans } = useSession();
   const [search, setSearch] = React.useState("");
   const [picked, setPicked] = React.useState<string | null>(null);
-  const { data, error, reload } = useRequest(() => client.recipes(), []);
+  // Cells make recipes too: they are read whenever the tab is turned to.
+  const isShown = useStore(tab) === "recipes";
+  const { data, error, reload } = useRequest(() => client.recipes(), [isShown]);
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const rows = (data?.rows ?? []).filter((row) => {
     const text = [row.name, row.algorithm, row.model, row.description, row.place].join(" ").toLowerCase();
@@ -22,14 +25,7 @@ export function RecipesTab(): JSX.Element {
   return (
     <>
       <div className="vl-tools vl-tools-row">
-        <input
-          type="search"
-          className="vl-input"
-          placeholder={trans.__("Find a recipe")}
-          aria-label={trans.__("Find a recipe")}
-          value={search}
-          onChange={(event) => setSearch(event.target.value)}
-        />
+        <SearchBox label={trans.__("Find a recipe")} value={search} type={setSearch} />
         <Button onClick={reload} label={trans.__("Read the recipes again")} title={trans.__("Read again")}>
           ↻
         </Button>
@@ -54,17 +50,19 @@ export function RecipesTab(): JSX.Element {
 function RecipeItem({ row, pick }: { row: RecipeRow; pick: () => void }): JSX.Element {
   const { trans } = useSession();
   const places = { builtin: trans.__("built in"), user: trans.__("yours"), project: trans.__("project") };
-  const about = [row.algorithm, shortModel(row.model), places[row.place]].filter(Boolean).join(" · ");
   return (
-    <button type="button" className="vl-card vl-card-button" onClick={pick} title={row.description}>
-      <span className="vl-card-title">{row.name}</span>
-      <span className="vl-quiet vl-one-line">{about}</span>
+    <Pick
+      name={row.name}
+      about={[row.algorithm, shortModel(row.model), places[row.place]]}
+      hint={row.description}
+      pick={pick}
+    >
       {row.problem ? (
         <span className="vl-problem">{row.problem}</span>
       ) : (
         row.description && <span className="vl-card-text">{row.description}</span>
       )}
-    </button>
+    </Pick>
   );
 }
 

@@ -1,7 +1,7 @@
 import * as React from "react";
 import type { Problem, Validation } from "../api/types";
 import { useSession } from "../panel/context";
-import { Copyable, Failure } from "../ui/parts";
+import { Copyable, FactList, Failure } from "../ui/parts";
 import type { Asked } from "../ui/request";
 import { valueText } from "../ui/words";
 
@@ -26,20 +26,14 @@ export function Verdict({ check }: { check: Asked<Validation> }): JSX.Element {
         <ProblemText key={`${problem.key} ${problem.message}`} problem={problem} />
       ))}
       {data && data.facts.length > 0 && (
-        <dl className="vl-facts">
-          {data.facts.map((fact) => (
-            <React.Fragment key={fact.name}>
-              <dt>{fact.name}</dt>
-              <dd>{valueText(fact.value)}</dd>
-            </React.Fragment>
-          ))}
-          {data.rules && (
-            <>
-              <dt>{trans.__("rules with data")}</dt>
-              <dd>{trans.__("%1 of %2", data.rules.with_data, data.rules.total)}</dd>
-            </>
-          )}
-        </dl>
+        <FactList
+          of={[
+            ...data.facts.map((fact) => [fact.name, valueText(fact.value)] as const),
+            ...(data.rules
+              ? [[trans.__("rules with data"), trans.__("%1 of %2", data.rules.with_data, data.rules.total)] as const]
+              : []),
+          ]}
+        />
       )}
       {data?.command && (
         <details>

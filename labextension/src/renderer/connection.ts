@@ -1,5 +1,6 @@
 import { URLExt } from "@jupyterlab/coreutils";
 import { ServerConnection } from "@jupyterlab/services";
+import { isLoggedIn } from "../api/client";
 import { Reconnecting } from "../api/reconnecting";
 import { Choices } from "./choices";
 import { type Content, type Frame, readFrame } from "./frame";
@@ -7,6 +8,7 @@ import { type Content, type Frame, readFrame } from "./frame";
 type Does = (...said: never[]) => void;
 
 const LOST = "The server does not answer; this is what it said last. It is asked again and again.";
+const EXPIRED = "Your session has expired: log in again in another tab. This is what the server said last.";
 const MISSING = "The server extension of verl-lab is not running here.";
 const answering = new Map<string, Promise<boolean>>();
 
@@ -46,6 +48,8 @@ export class Connection {
   private socket: Reconnecting | null = null;
   private connected = false;
   private over = false;
+  /** Where the front end finds the drawing library as a file. */
+  readonly library: string;
 
   constructor(
     private readonly settings: ServerConnection.ISettings,
@@ -53,6 +57,7 @@ export class Connection {
     private readonly gone: (why: string) => void,
   ) {
     this.choices = new Choices(storage(), `verl-lab ${path}`);
+    this.library = new URL(URLExt.join(settings.baseUrl, "verl-lab", "api", "library"), document.baseURI).href;
     void this.begin();
   }
 
@@ -123,6 +128,9 @@ export class Connection {
     this.connected = connected;
     if (!connected) {
       this.tell("comm_live_update", LOST);
+      void isLoggedIn(this.settings).then((is) => {
+        if (is === false && !this.connected && !this.over) this.tell("comm_live_update", EXPIRED);
+      });
       return;
     }
     // The session is a new one each time.

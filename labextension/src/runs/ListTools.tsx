@@ -1,5 +1,6 @@
 import * as React from "react";
 import { useSession } from "../panel/context";
+import { Options, SearchBox } from "../ui/parts";
 import type { Grouping, Order, Shown } from "./list";
 
 interface Tools {
@@ -18,14 +19,7 @@ export function ListTools(tools: Tools): JSX.Element {
   const { trans } = useSession();
   return (
     <div className="vl-tools">
-      <input
-        type="search"
-        className="vl-input"
-        placeholder={trans.__("Find a run")}
-        aria-label={trans.__("Find a run")}
-        value={tools.search}
-        onChange={(event) => tools.setSearch(event.target.value)}
-      />
+      <SearchBox label={trans.__("Find a run")} value={tools.search} type={tools.setSearch} />
       <div className="vl-choices">
         <Choice<Shown>
           label={trans.__("Which runs")}
@@ -80,11 +74,7 @@ function Choice<T extends string>(props: {
       value={props.value}
       onChange={(event) => props.choose(event.target.value as T)}
     >
-      {(Object.entries(props.options) as [T, string][]).map(([value, text]) => (
-        <option key={value} value={value}>
-          {text}
-        </option>
-      ))}
+      <Options of={Object.entries<string>(props.options)} />
     </select>
   );
 }

@@ -9,9 +9,10 @@ import { RunList } from "./RunList";
 
 /** The runs: what is live, how it stands, what can be done. */
 export function RunsTab(): JSX.Element {
-  const { live, tab, trans } = useSession();
+  const { commands, live, tab, trans } = useSession();
   const rows = useStore(live.rows);
   const connection = useStore(live.connection);
+  const problem = useStore(live.problem);
   const [search, setSearch] = React.useState("");
   const [shown, setShown] = React.useState<Shown>("all");
   const [order, setOrder] = React.useState<Order>("newest");
@@ -25,10 +26,9 @@ export function RunsTab(): JSX.Element {
     setClosed((before) => new Set(before.has(name) ? [...before].filter((one) => one !== name) : [...before, name]));
   return (
     <>
-      {connection === "lost" && (
+      {problem !== null && (
         <div className="vl-notice" role="status">
-          <span>{trans.__("Not connected to the server; what is shown may be old. Trying again…")}</span>
-          <Button onClick={() => live.again()}>{trans.__("Now")}</Button>
+          <span>{problem}</span>
         </div>
       )}
       {rows.size > 0 && (
@@ -37,10 +37,12 @@ export function RunsTab(): JSX.Element {
       {connection === "waiting" && rows.size === 0 && <Skeleton label={trans.__("Reading the runs…")} />}
       {connection === "connected" && rows.size === 0 && (
         <Empty title={trans.__("No runs yet")}>
-          <p>{trans.__("Pick a recipe and launch it, or watch any verl log from a notebook: %verl_watch PATH")}</p>
-          <Button primary onClick={() => tab.set("recipes")}>
-            {trans.__("Pick a recipe")}
+          <p>{trans.__("The demo teaches a tiny model to sort digits by GRPO, on this machine and without a GPU.")}</p>
+          <Button primary onClick={() => void commands.execute("verl-lab:demo")}>
+            {trans.__("Try the demo")}
           </Button>
+          <p>{trans.__("Or launch a recipe, or watch any verl log from a notebook: %verl_watch PATH")}</p>
+          <Button onClick={() => tab.set("recipes")}>{trans.__("Pick a recipe")}</Button>
         </Empty>
       )}
       {rows.size > 0 && lines.length === 0 && (

@@ -39,9 +39,11 @@ export function filter(rows: Iterable<RunRow>, search: string, shown: Shown): Ru
   });
 }
 
+// Made once: a thousand names are compared ten thousand times.
+const BY_NAME = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 const ORDERS: Record<Order, (a: RunRow, b: RunRow) => number> = {
   newest: () => 0,
-  name: (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true, sensitivity: "base" }),
+  name: (a, b) => BY_NAME.compare(a.name, b.name),
   health: (a, b) => (a.health ?? Number.POSITIVE_INFINITY) - (b.health ?? Number.POSITIVE_INFINITY),
   alerts: (a, b) => rank(b.worst) - rank(a.worst) || b.alerts - a.alerts,
   state: (a, b) => Number(LIVE.has(b.state)) - Number(LIVE.has(a.state)) || a.state.localeCompare(b.state),

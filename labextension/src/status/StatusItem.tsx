@@ -8,10 +8,13 @@ import { useStore } from "../ui/store";
 export function StatusItem({ session }: { session: Session }): JSX.Element {
   const { commands, live, trans } = session;
   const { live: count, health, worst } = summary(useStore(live.rows).values());
-  const isLost = useStore(live.connection) === "lost";
+  const connection = useStore(live.connection);
+  const isLost = connection === "lost" || connection === "expired";
   const runs = trans._n("%1 run", "%1 runs", count);
   const text = isLost
-    ? trans.__("not connected")
+    ? connection === "expired"
+      ? trans.__("log in again")
+      : trans.__("not connected")
     : health === null
       ? runs
       : trans.__("%1 · health %2", runs, Math.round(health));

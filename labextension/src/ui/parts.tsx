@@ -53,6 +53,76 @@ export function Button(props: {
   );
 }
 
+/** The choices of a select: what each stands for, and its text. */
+export function Options({ of }: { of: Iterable<readonly [string, string]> }): JSX.Element {
+  return (
+    <>
+      {[...of].map(([value, text]) => (
+        <option key={value} value={value}>
+          {text}
+        </option>
+      ))}
+    </>
+  );
+}
+
+/** Where one types what a list is to show. */
+export function SearchBox(props: { label: string; value: string; type: (value: string) => void }): JSX.Element {
+  return (
+    <input
+      type="search"
+      className="vl-input"
+      placeholder={props.label}
+      aria-label={props.label}
+      value={props.value}
+      onChange={(event) => props.type(event.target.value)}
+    />
+  );
+}
+
+/** What stands above one thing that was picked from a list. */
+export function Heading(props: { title: string; back: () => void; backTo: string }): JSX.Element {
+  return (
+    <div className="vl-form-head">
+      <Button onClick={props.back} label={props.backTo}>
+        ←
+      </Button>
+      <h2>{props.title}</h2>
+    </div>
+  );
+}
+
+/** One thing of a list, to pick: its name, a line about it, and more where there is more to say. */
+export function Pick(props: {
+  name: string;
+  about: readonly (string | null)[];
+  hint: string;
+  pick: () => void;
+  children?: React.ReactNode;
+}): JSX.Element {
+  return (
+    <button type="button" className="vl-card vl-card-button" onClick={props.pick} title={props.hint}>
+      <span className="vl-card-title">{props.name}</span>
+      <span className="vl-quiet vl-one-line">{props.about.filter(Boolean).join(" · ")}</span>
+      {props.children}
+    </button>
+  );
+}
+
+/** Names with what they stand for. */
+export function FactList({ of }: { of: Iterable<readonly [string, React.ReactNode]> }): JSX.Element {
+  return (
+    <dl className="vl-facts">
+      {[...of].map(([name, value]) => (
+        <React.Fragment key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </React.Fragment>
+      ))}
+    </dl>
+  );
+}
+
 /** A state as a dot and a word; the dot alone says nothing that the word beside it does not. */
 export function Dot(props: { state: string }): JSX.Element {
   return <span className="vl-dot" data-state={props.state} aria-hidden="true" />;

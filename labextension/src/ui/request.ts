@@ -1,5 +1,7 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { RefusedError } from "../api/client";
+import { useSession } from "../panel/context";
+import { useStore } from "./store";
 
 export interface Asked<T> {
   data: T | null;
@@ -8,7 +10,10 @@ export interface Asked<T> {
   reload: () => void;
 }
 
-/** Ask the server when `deps` change; what was there stays until the answer is. */
+/**
+ * Ask the server when `deps` change; what was there stays until the answer is. What failed is asked again when the
+ * connection comes back.
+ */
 export function useRequest<T>(ask: () => Promise<T>, deps: readonly unknown[]): Asked<T> {
   const [state, setState] = useState<{ data: T | null; error: Error | null; loading: boolean }>({
     data: null,
@@ -28,6 +33,12 @@ export function useRequest<T>(ask: () => Promise<T>, deps: readonly unknown[]): 
         mine === latest.current && setState((before) => ({ ...before, error: asError(error), loading: false })),
     );
   }, [...deps, turn]);
+  const connection = useStore(useSession().live.connection);
+  const hasFailed = useRef(false);
+  hasFailed.current = state.error !== null;
+  useEffect(() => {
+    if (connection === "connected" && hasFailed.current) setTurn((n) => n + 1);
+  }, [connection]);
   return { ...state, reload: useCallback(() => setTurn((n) => n + 1), []) };
 }
 
