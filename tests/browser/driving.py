@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Locator
+    from playwright.sync_api import Locator, Page, WebSocketRoute
 
 HERE = Path(__file__).parent
 LIVE = ".verl-lab-panel.verl-lab-live"
@@ -53,3 +54,32 @@ def wait_for(notebook: Any, holds: Callable[[], bool]) -> None:
             return
         notebook.page.wait_for_timeout(25)
     pytest.fail("What was awaited did not show within 30 s.")
+
+
+@dataclass
+class Connection:
+    """The WebSockets of a page whose address has ``place`` in it, for as long as nobody cuts them."""
+
+    place: str
+    is_cut: bool = False
+    _opened: list[WebSocketRoute] = field(default_factory=list["WebSocketRoute"])
+
+    def of(self, page: Page) -> None:
+        """Stand between the page and the server from the page's next load on."""
+        page.route_web_socket(lambda url: self.place in url, self._pass_on)
+
+    def cut(self) -> None:
+        """Close the newest, and let no other come through until it is mended."""
+        self.is_cut = True
+        self._opened[-1].close()
+
+    def mend(self) -> None:
+        """Let the next come through."""
+        self.is_cut = False
+
+    def _pass_on(self, socket: WebSocketRoute) -> None:
+        if self.is_cut:
+            socket.close()
+        else:
+            socket.connect_to_server()
+            self._opened.append(socket)

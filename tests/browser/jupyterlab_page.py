@@ -19,7 +19,7 @@ import nbformat
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
 _ARGUMENTS = [
@@ -48,49 +48,88 @@ _KERNEL_ANSWERS = """async (limit) => {
     }
     throw new Error(`The kernel does not answer: ${context.kernelDisplayStatus}`);
 }"""
+# Where a notebook is closed, or its kernel ended, while that kernel starts, JupyterLab's widgets fail a moment later.
+_HAS_BEGUN = """const hasBegun = async (widget) => {
+    const later = (ms) => new Promise((done) => setTimeout(done, ms));
+    const context = widget?.sessionContext;
+    if (!context || context.isReady) return;
+    await Promise.race([context.ready, later(10_000)]);
+    await later(200); };"""
+# Takes away what a test left in a kernel; what it imported stays, which is what makes the next test begin quickly.
+_EMPTY_KERNEL = """
+import sys
+if "ipywidgets" in sys.modules: sys.modules["ipywidgets"].Widget.close_all()
+get_ipython().extension_manager.unload_extension("verl_lab")
+get_ipython().run_line_magic("reset", "-f")
+"""
 # What JupyterLab itself reports when a kernel ends under a notebook, or a widget's kernel is gone.
 _NOT_OURS = ("Canceled future for ", "widget model not found")
 
 
 @dataclass(frozen=True)
 class RunningLab:
-    """Where a JupyterLab answers, and the folder it serves."""
+    """Where a JupyterLab answers, the folder it serves, and its process."""
 
     url: str
     token: str
     root: Path
+    pid: int
 
 
-@contextlib.contextmanager
-def running_lab(base: Path) -> Generator[RunningLab]:
-    """Run a JupyterLab whose folders all lie in ``base``."""
-    root = base / "notebooks"
-    root.mkdir()
-    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR")
-    folders += ("JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR", "VERL_LAB_HOME")
-    quiet = base / "jupyterlab_settings_dir" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    quiet.parent.mkdir(parents=True)
-    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    env = {**os.environ, **{name: str(base / name.lower()) for name in folders}}
-    token = secrets.token_hex(16)
-    port = _free_port()
-    argv = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
-    argv += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}"]
-    argv += ["--allow-root", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"]
-    argv += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly"]
-    log = base / "lab.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(argv, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        _wait_until_up(process, f"http://127.0.0.1:{port}/api/status?token={token}", log)
-        yield RunningLab(f"http://127.0.0.1:{port}", token, root)
-    finally:
+class LabServer:
+    """A JupyterLab whose folders all lie in ``base``. Started again, it is found at the same address."""
+
+    def __init__(self, base: Path) -> None:
+        self.root = base / "notebooks"
+        self.root.mkdir()
+        folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR")
+        folders += ("JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR", "VERL_LAB_HOME")
+        settings = base / "jupyterlab_settings_dir" / "@jupyterlab" / "apputils-extension"
+        settings.mkdir(parents=True)
+        (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+        self._env = {**os.environ, **{name: str(base / name.lower()) for name in folders}}
+        self._log = base / "lab.log"
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, token: str) -> RunningLab:
+        """Start it, and wait until it answers."""
+        argv = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={self._port}"]
+        argv += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={self.root}"]
+        argv += ["--allow-root", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"]
+        argv += [
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            "--LabApp.extension_manager=readonly",
+        ]
+        with self._log.open("ab") as out:
+            self._process = subprocess.Popen(
+                argv, env=self._env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        url = f"http://127.0.0.1:{self._port}"
+        _wait_until_up(self._process, f"{url}/api/status?token={token}", self._log)
+        return RunningLab(url, token, self.root, self._process.pid)
+
+    def stop(self) -> None:
+        """End it with its kernels."""
+        process, self._process = self._process, None
+        if process is None:
+            return
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+@contextlib.contextmanager
+def running_lab(base: Path) -> Generator[RunningLab]:
+    """Run a JupyterLab whose folders all lie in ``base``."""
+    server = LabServer(base)
+    try:
+        yield server.start(secrets.token_hex(16))
+    finally:
+        server.stop()
 
 
 @contextlib.contextmanager
@@ -124,23 +163,46 @@ class NotebookPage:
         if kernel:
             self.page.evaluate(_KERNEL_ANSWERS, _WAIT_MS)
 
-    def take_next(self, *cells: str) -> None:
-        """Open another notebook in the loaded page, in place of the one before."""
+    def take_next(self, *cells: str, path: str | None = None, kernel: str | None = None) -> None:
+        """Open another notebook in the loaded page, in place of the one before, for another test."""
         self.outside.clear()
         self.errors.clear()
-        self.path = _write_notebook(self.lab, cells)
         self.page.mouse.move(0, 0)
+        self.show(path or _write_notebook(self.lab, cells), kernel=kernel)
+        if path is None:
+            self.page.evaluate(_KERNEL_ANSWERS, _WAIT_MS)
+
+    def show(self, path: str, *, kernel: str | None = None) -> None:
+        """Open the notebook that lies at ``path`` in place of the one before, with a running kernel or another."""
+        self.path = path
         # The new one first: over an empty page JupyterLab would open its launcher.
         self.page.evaluate(
-            """async (path) => {
+            f"""async ([path, id]) => {{
+                {_HAS_BEGUN}
                 const before = [...jupyterapp.shell.widgets("main")];
-                await jupyterapp.commands.execute("docmanager:open", { path });
+                const kernel = id === null ? undefined : {{ id, name: "python3" }};
+                await jupyterapp.commands.execute("docmanager:open", {{ path, kernel }});
+                await Promise.all(before.map(hasBegun));
                 before.forEach((widget) => widget.dispose());
-            }""",
-            self.path,
+            }}""",
+            [path, kernel],
         )
         self.page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell", timeout=_WAIT_MS)
-        self.page.evaluate(_KERNEL_ANSWERS, _WAIT_MS)
+
+    def emptied_kernel(self) -> str | None:
+        """Take away what was done in the notebook's kernel, and return its id; None if it does not answer."""
+        return self.page.evaluate(
+            f"""async (code) => {{
+                {_HAS_BEGUN}
+                const notebook = [...jupyterapp.shell.widgets("main")].find((one) => one.content?.model?.cells);
+                await hasBegun(notebook);
+                const kernel = notebook?.sessionContext.session?.kernel;
+                if (!kernel || kernel.status === "dead") return null;
+                const late = new Promise((done) => setTimeout(done, 10_000, null));
+                const reply = await Promise.race([kernel.requestExecute({{ code, store_history: false }}).done, late]);
+                return reply?.content.status === "ok" ? kernel.id : null; }}""",
+            _EMPTY_KERNEL,
+        )
 
     def start_cell(self, index: int) -> None:
         """Run a cell and return at once."""
@@ -205,16 +267,30 @@ class NotebookPage:
 
     def shut_down_kernel(self) -> None:
         """End the notebook's kernel."""
-        self.page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.shutdown(); }")
+        self.page.evaluate(
+            f"""async () => {{
+                {_HAS_BEGUN}
+                const notebook = jupyterapp.shell.currentWidget;
+                await hasBegun(notebook);
+                await notebook.sessionContext.shutdown(); }}"""
+        )
 
 
-def open_page(lab: RunningLab, context: BrowserContext, *cells: str, path: str | None = None) -> NotebookPage:
+def open_page(
+    lab: RunningLab,
+    context: BrowserContext,
+    *cells: str,
+    path: str | None = None,
+    before_load: Callable[[Page], None] | None = None,
+) -> NotebookPage:
     """Open a notebook of the given cells, or the one that lies at ``path``, in a page of its own."""
     name = path or _write_notebook(lab, cells)
     shown = NotebookPage(context.new_page(), lab, name)
     shown.page.route("**/*", lambda route: _only_here(route, shown.outside))
     shown.page.on("console", lambda message: _note_error(message, shown.errors))
-    shown.page.on("pageerror", lambda error: _note(str(error), shown.errors))
+    shown.page.on("pageerror", lambda error: _note(error.stack or str(error), shown.errors))
+    if before_load:
+        before_load(shown.page)
     shown.load(kernel=path is None)
     return shown
 

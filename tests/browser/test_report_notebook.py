@@ -28,7 +28,8 @@ def test_report_from_a_stranger_shows_pictures(
         for section in (report.title(), report.summary(), report.curves(), report.findings(), report.health()):
             outputs = [nbformat.v4.new_output("display_data", data=part) for part in section.parts]
             cells.append(nbformat.v4.new_code_cell("shown", outputs=outputs, execution_count=1))
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), lab.root / "report.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), lab.root / "report.ipynb")
     page = open_notebook(path="report.ipynb").page
     pictures = page.locator(".jp-OutputArea img[src^='data:image/png']")
     expect(pictures).to_have_count(2)

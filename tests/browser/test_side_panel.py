@@ -2,92 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
 import re
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from driving import LIVE, drawn_points, wait_for
+from driving import LIVE, Connection, drawn_points, wait_for
 from playwright.sync_api import expect
-from run_folder import RunFolder
+from side_panel import Panel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from jupyterlab_page import NotebookPage, RunningLab
-    from playwright.sync_api import Locator, Page, WebSocketRoute
-    from ssh_server import Server
+    from run_folder import RunFolder
 
 AXE = Path(__file__).parents[2] / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 TABS = ("Runs", "Recipes", "Hosts", "Data", "Environment")
 HOSTILE = "<img src=x onerror='window.hurt=1'> **b** {1+1}"
-
-
-@dataclass
-class Panel:
-    """The side panel of a page, beside a notebook."""
-
-    notebook: NotebookPage
-
-    @property
-    def page(self) -> Page:
-        return self.notebook.page
-
-    @property
-    def root(self) -> Locator:
-        return self.page.locator(".vl-panel")
-
-    def show(self, tab: str = "Runs", search: str | None = None) -> None:
-        self.page.evaluate("async () => { await jupyterapp.commands.execute('verl-lab:show'); }")
-        self.root.get_by_role("tab", name=tab, exact=True).click()
-        if search is not None:
-            self.root.get_by_role("searchbox", name="Find a run").fill(search)
-
-    def run(self, name: str) -> Locator:
-        return self.root.locator(".vl-run", has=self.page.get_by_text(name, exact=True))
-
-    def expect_refusal(self, status: int) -> None:
-        """Take out what the browser itself logs of a request that was refused as it should be."""
-        (told,) = self.notebook.errors
-        assert f"status of {status} " in told
-        self.notebook.errors.clear()
-
-    def sources(self) -> list[str]:
-        """Return the texts of the notebook's cells."""
-        return self.page.evaluate(
-            """() => [...jupyterapp.shell.widgets("main")].find((one) => one.content?.model?.cells)
-                     .content.widgets.map((cell) => cell.model.sharedModel.getSource())"""
-        )
-
-
-@pytest.fixture
-def panel(open_notebook: Callable[..., NotebookPage]) -> Iterator[Panel]:
-    """Return the panel beside an empty notebook; afterwards the page is as other tests expect it."""
-    shown = Panel(open_notebook(""))
-    yield shown
-    shown.page.evaluate("() => { jupyterapp.shell.collapseLeft(); }")
-
-
-@pytest.fixture(scope="module")
-def make_run(lab: RunningLab, recordings_of_module: Path) -> Callable[..., RunFolder]:
-    """Return what makes a run in the lab that the server reads."""
-    made: list[RunFolder] = []
-
-    def make(name: str, steps: int = 12, **given: Any) -> RunFolder:
-        run = f"20260101-0000{len(made):02}-panel-abcd"
-        made.append(RunFolder(lab.root.parent / "verl_lab_home", run, recordings_of_module, name=name, **given))
-        made[-1].take_steps(steps)
-        return made[-1]
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def recordings_of_module() -> Path:
-    return Path(__file__).parents[1] / "recordings" / "verl-0.9.1" / "grpo-30-steps.jsonl"
 
 
 def test_a_run_is_seen_live_opened_and_watched_in_a_cell(panel: Panel, make_run: Callable[..., RunFolder]) -> None:
@@ -179,28 +110,16 @@ def test_a_lost_connection_is_told_and_comes_back(
     make_run: Callable[..., RunFolder], open_notebook: Callable[..., NotebookPage]
 ) -> None:
     run = make_run("through a break")
-    apart = Panel(open_notebook("", own_page=True))
-    opened: list[WebSocketRoute] = []
-    refusing: list[bool] = []
-
-    def pass_on(socket: WebSocketRoute) -> None:
-        if refusing:
-            socket.close()
-        else:
-            socket.connect_to_server()
-            opened.append(socket)
-
-    apart.page.route_web_socket(lambda url: "/verl-lab/api/live" in url, pass_on)
-    apart.notebook.load(kernel=False)
+    connection = Connection("/verl-lab/api/live")
+    apart = Panel(open_notebook("", before_load=connection.of))
     apart.show(search=run.name)
     expect(apart.run(run.name)).to_contain_text("step 12 of 60")
-    refusing.append(True)
-    opened[-1].close()
+    connection.cut()
     notice = apart.root.get_by_text("Not connected to the server")
     expect(notice).to_be_visible()
     expect(apart.run(run.name)).to_be_visible()
     run.take_steps(3)
-    refusing.clear()
+    connection.mend()
     apart.root.get_by_role("button", name="Now").click()
     expect(apart.run(run.name)).to_contain_text("step 15 of 60")
     expect(notice).to_be_hidden()
@@ -220,41 +139,6 @@ def test_a_finding_is_told_with_a_way_to_its_run(panel: Panel, make_run: Callabl
     expect(panel.page.locator(f".vl-document {LIVE}")).to_be_visible()
     assert panel.page.evaluate("window.hurt") is None
     assert panel.page.locator("img[src='x']").count() == 0
-
-
-def test_a_host_is_known_by_its_fingerprint_and_a_person(panel: Panel, sshd: Server, tmp_path: Path) -> None:
-    panel.show("Hosts")
-    panel.root.get_by_role("button", name="Add a host").click()
-    form = panel.root.get_by_role("form", name="Add a host")
-    form.get_by_text("More").click()
-    for label, text in {
-        "Name": "box",
-        "Address": "127.0.0.1",
-        "Port": "99999",
-        "User": getpass.getuser(),
-        "Private key": str(sshd.user_key),
-        "Folder for runs": str(tmp_path / "runs"),
-    }.items():
-        form.get_by_label(label, exact=True).fill(text)
-    form.get_by_role("button", name="Add").click()
-    expect(form.get_by_text("65535")).to_be_visible()
-    panel.expect_refusal(400)
-    form.get_by_label("Port", exact=True).fill(str(sshd.port))
-    form.get_by_role("button", name="Add").click()
-    host = panel.root.get_by_role("article", name="Host box")
-    host.get_by_role("button", name="Test").click()
-    unknown = host.get_by_role("group", name="Unknown host key")
-    keygen = ["ssh-keygen", "-lf", str(sshd.host_key)]
-    fingerprint = subprocess.run(keygen, capture_output=True, text=True, check=True).stdout.split()[1]
-    expect(unknown).to_contain_text(fingerprint)
-    expect(host.get_by_role("region", name="Test").locator("[data-ok=false]")).not_to_have_count(0)
-    unknown.get_by_role("button", name="Accept this key").click()
-    expect(unknown).to_have_count(0)
-    expect(host.get_by_role("region", name="Test").locator("[data-ok=true]")).not_to_have_count(0)
-    expect(host).to_contain_text("reachable")
-    host.get_by_role("button", name="Remove").click()
-    panel.page.get_by_role("dialog").get_by_role("button", name="Remove").click()
-    expect(host).to_have_count(0)
 
 
 def test_a_data_set_is_added_and_shown_as_text(panel: Panel, lab: RunningLab) -> None:

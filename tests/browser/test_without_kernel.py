@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
-from driving import LIVE, drawn_points, wait_for
+from driving import LIVE, Connection, drawn_points, wait_for
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jupyterlab_page import RunningLab
-    from playwright.sync_api import Locator, WebSocketRoute
+    from playwright.sync_api import Locator
 
 
 class GrowingLog:
@@ -65,17 +65,8 @@ def test_reloaded_page_is_live_beside_a_busy_cell_and_after_a_break(
     before = points(panel)
     notebook.start_cell(1)
     notebook.save()
-    refusing: list[bool] = []
-    opened: list[WebSocketRoute] = []
-
-    def pass_on(socket: WebSocketRoute) -> None:
-        if refusing:
-            socket.close()
-        else:
-            socket.connect_to_server()
-            opened.append(socket)
-
-    page.route_web_socket(lambda url: "/verl-lab/api/panel?" in url, pass_on)
+    connection = Connection("/verl-lab/api/panel?")
+    connection.of(page)
     notebook.load(kernel=False)
     expect(panel.locator(LIVE)).to_be_visible()
     expect(panel.locator(".verl-lab-still")).to_be_hidden()
@@ -86,12 +77,11 @@ def test_reloaded_page_is_live_beside_a_busy_cell_and_after_a_break(
     page.get_by_role("button", name="Held-out score").click()
     chosen_away = panel.locator("figure", has=page.locator("b:text-is('Held-out score')"))
     expect(chosen_away).to_have_count(0)
-    refusing.append(True)
-    opened[-1].close()
+    connection.cut()
     lost = page.get_by_role("alert").filter(has_text="The server does not answer")
     expect(lost).to_be_visible()
     log.grow(2)
-    refusing.clear()
+    connection.mend()
     wait_for(notebook, lambda: points(panel) == before + 7)
     expect(lost).to_be_hidden()
     expect(chosen_away).to_have_count(0)
@@ -131,10 +121,10 @@ def test_panel_goes_on_without_its_kernel_and_in_a_notebook_opened_again(
         one.outputs[0].data["text/plain"] += "\nchanged by someone else"
     saved.cells[1].outputs[0].data["application/vnd.verl-lab.panel+json"]["runs"] = [hostile]
     nbformat.write(saved, lab.root / "foreign.ipynb")
-    foreign = open_notebook(path="foreign.ipynb")
-    known, refused = cell(foreign, 0), cell(foreign, 1)
-    wait_for(foreign, lambda: points(known) == before + 4)
+    again.show("foreign.ipynb")
+    known, refused = cell(again, 0), cell(again, 1)
+    wait_for(again, lambda: points(known) == before + 4)
     expect(known.locator(".verl-lab-still")).to_be_hidden()
     expect(refused.get_by_text("changed by someone else")).to_be_visible()
     expect(refused.locator(".verl-lab-still img")).to_be_visible()
-    assert foreign.page.evaluate("window.hurt") is None
+    assert again.page.evaluate("window.hurt") is None

@@ -44,6 +44,17 @@ def test_run_folder_has_the_layout_of_the_wire_format(bench: Bench):
     assert (folder / "supervisor.log").read_bytes() == b""
 
 
+def test_run_is_withdrawn_before_it_begins_and_not_after(bench: Bench):
+    folder = bench.create("withdrawn", "steps=1")
+    bench.launcher.withdraw("withdrawn")
+    assert not folder.exists()
+    begun = bench.start("begun", "steps=1")
+    with pytest.raises(LaunchError, match="has begun"):
+        bench.launcher.withdraw("begun")
+    bench.finish("begun")
+    assert RunLayout(begun).record.exists()
+
+
 def test_stop_request_is_read_where_the_wire_format_has_it(bench: Bench):
     bench.start("asked", "steps=9999")
     bench.at_step("asked")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from verl_lab.domain.run import RunState
 from verl_lab.errors import InvalidInputError
+from verl_lab.launch import supervisor
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .conftest import Bench
 
 
@@ -31,6 +31,17 @@ def test_graceful_stop_saves_and_ends(bench: Bench):
     assert "stop_escalated" not in kinds
 
 
+@pytest.fixture
+def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launch with the supervisor as it is, but for how long it waits after each signal."""
+    program = Path(supervisor.__file__).read_text()
+    patience = "ESCALATION = ((signal.SIGINT, 10.0), (signal.SIGTERM, 10.0),"
+    assert patience in program
+    (tmp_path / "supervisor.py").write_text(program.replace(patience, patience.replace("10.0", "1.0")))
+    monkeypatch.setattr(supervisor, "__file__", str(tmp_path / "supervisor.py"))
+
+
+@pytest.mark.usefixtures("impatient")
 def test_stop_escalates_when_grace_runs_out(bench: Bench):
     bench.start("deaf", "steps=99999", "deaf")
     bench.at_step("deaf")

@@ -1,6 +1,6 @@
 // Runs side by side: their curves, their values, and what differs in their configuration.
 import { createCharts, withArrays } from "./charts.js";
-import { element, save, setText } from "./dom.js";
+import { element, save, setText, speakFor } from "./dom.js";
 import { wantLibrary } from "./library.js";
 import { createPicker } from "./picker.js";
 import { createTabs } from "./tabs.js";
@@ -120,8 +120,7 @@ function createDifferences(send) {
 }
 
 function render({ model, el }) {
-  const view = crypto.getRandomValues(new Uint32Array(2)).join("-");
-  const send = (content) => model.send({ ...content, to: view });
+  const { view, send } = speakFor(model);
   const root = element("section", "verl-lab-panel", "", { "aria-label": "Comparison of runs", "data-lm-suppress-shortcuts": "true" });
   const alarm = element("div", "verl-lab-alarm", "", { role: "alert" });
   const runs = createRuns();

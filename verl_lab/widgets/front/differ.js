@@ -1,5 +1,5 @@
 // What differs between two configurations, as a tree of dotted keys.
-import { copyButton, element, setText } from "./dom.js";
+import { copyButton, element, setText, speakFor } from "./dom.js";
 
 const SIGNS = { added: "+", removed: "−", changed: "~", same: "" };
 const WORDS = { added: "only in B", removed: "only in A", changed: "changed", same: "the same" };
@@ -158,7 +158,7 @@ function createTree() {
 }
 
 function render({ model, el }) {
-  const view = crypto.getRandomValues(new Uint32Array(2)).join("-");
+  const { view, send } = speakFor(model);
   const told = model.get("told");
   const differing = told.rows.map(([key, kind, before, after, fold, override]) => ({ key, kind, before, after, fold, override }));
   let same = null;
@@ -192,7 +192,7 @@ function render({ model, el }) {
     copy.disabled = !shown.some(({ override }) => override);
   };
   const only = createSwitch("only differences", true, () => {
-    if (!only.box.checked && same === null) model.send({ type: "same", to: view });
+    if (!only.box.checked && same === null) send({ type: "same" });
     fill();
   });
   const switches = FOLDS.flatMap(([fold, label]) => {

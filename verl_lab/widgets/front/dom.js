@@ -5,6 +5,19 @@ const SAID_MS = 1500;
 const FOCUSED = new Set(["button", "input", "select", "summary"]);
 const SEVERITY_WORDS = { info: "Info", warning: "Warning", error: "Error", critical: "Critical" };
 
+/** Name this view of a model, and say things in its name; a kernel that is gone is told of elsewhere, and hears nothing. */
+export function speakFor(model) {
+  const view = crypto.getRandomValues(new Uint32Array(2)).join("-");
+  const send = (content) => {
+    try {
+      model.send({ ...content, to: view });
+    } catch (error) {
+      console.debug("verl-lab: not sent.", error);
+    }
+  };
+  return { view, send };
+}
+
 /** Make an element with a class, text and attributes. */
 export function element(tag, className, text = "", attributes = {}) {
   const made = document.createElement(tag);

@@ -1,6 +1,6 @@
 // The live panel: takes what the kernel or the server says, hands it to its parts, and sends back what a person asks for.
 import { createCharts, withArrays } from "./charts.js";
-import { element, save } from "./dom.js";
+import { element, save, speakFor } from "./dom.js";
 import { createBanner, createFindings } from "./findings.js";
 import { createActions, createHeader } from "./header.js";
 import { createHealth } from "./health.js";
@@ -13,8 +13,7 @@ import { createTabs } from "./tabs.js";
 import { createLegend, createToolbar } from "./toolbar.js";
 
 function render({ model, el }) {
-  const view = crypto.getRandomValues(new Uint32Array(2)).join("-");
-  const send = (content) => model.send({ ...content, to: view });
+  const { view, send } = speakFor(model);
   const root = element("section", "verl-lab-panel", "", { "aria-label": "Training run", "data-lm-suppress-shortcuts": "true" });
   const health = createHealth();
   const actions = createActions(send);
