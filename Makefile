@@ -11,6 +11,8 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 LAB_ARGS ?=
 export PYTHONUNBUFFERED := 1
+# A new environment is compiled by what imports it first; where that may not be kept, each process does it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:  ## list the targets

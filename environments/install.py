@@ -186,7 +186,9 @@ def install(env: Environment, role: str, log: IO[str], lock: int, *, new: bool) 
         title = f"making {env.venv} with Python {sys.version.split()[0]}"
         step(title, [sys.executable, "-m", "venv", env.venv], log, lock)
     # Compiled is what is imported, when it is: a fifth of it all, which would take as long as the rest of the install.
-    pip = [env.python, "-m", "pip", "install", "--no-compile", "--disable-pip-version-check", "--no-input"]
+    # Where that may not be kept (PYTHONDONTWRITEBYTECODE), each process would do it again.
+    later = [] if sys.dont_write_bytecode else ["--no-compile"]
+    pip = [env.python, "-m", "pip", "install", *later, "--disable-pip-version-check", "--no-input"]
     locked = [*pip, "--no-deps", "--no-build-isolation", "--require-hashes", "-r"]
     step("installing pip and the build tools", [*locked, HERE / "build.txt"], log, lock)
     torch = json.loads((HERE / "version.json").read_text())["torch"]

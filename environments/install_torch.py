@@ -79,7 +79,8 @@ def main(words: list[str] | None = None) -> int:
     if args.download is None and has_cpu_build(version):
         print(f"torch {metadata.version('torch')} is installed already")
         return 0
-    do = ["download", "--dest", args.download] if args.download else ["install", "--force-reinstall", "--no-compile"]
+    later = [] if sys.dont_write_bytecode else ["--no-compile"]
+    do = ["download", "--dest", args.download] if args.download else ["install", "--force-reinstall", *later]
     requirement, refused = f"torch=={version}", list[str]()
     for source, found_by in SOURCES.items():
         options = [*found_by, *target]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,11 @@ sys.path += [str(Path(__file__).parent / place) for place in ("", "transport", "
 pytest_plugins = ("postgres_server", "recipe_inputs", "server_pages", "ssh_fixtures")
 RECORDINGS = Path(__file__).parent / "recordings" / "verl-0.9.1"
 SERVER = Path(__file__).parent / "server"
+
+
+def pytest_configure() -> None:
+    """Let interrupts through to what tests start: behind a shell's ``&`` they are ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

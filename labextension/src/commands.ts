@@ -78,7 +78,7 @@ export function addCommands(app: JupyterFrontEnd, session: Session, places: Plac
     execute: () => places.show("runs"),
   });
   app.commands.addCommand("verl-lab:demo", {
-    label: trans.__("Try the demo"),
+    label: trans.__("Try the demo of verl-lab"),
     caption: trans.__("Train a tiny model by reinforcement on this machine, from cells of a notebook"),
     icon,
     execute: async () => {

@@ -25,7 +25,7 @@ def test_every_magic_has_help(shell: Shell) -> None:
     ours = {name: doc for name, doc in lines.items() if name.startswith("verl_")}
     assert set(ours) == {
         "verl_train", "verl_watch", "verl_runs", "verl_stop", "verl_resume", "verl_logs", "verl_recipes", "verl_env",
-        "verl_debug", "verl_health", "verl_diagnose", "verl_backtest", "verl_compare",
+        "verl_debug", "verl_demo", "verl_health", "verl_diagnose", "verl_backtest", "verl_compare",
         "verl_diff", "verl_lineage", "verl_recommend", "verl_data", "verl_hosts", "verl_report",
     }  # fmt: skip
     assert all(doc.startswith("usage:") for doc in ours.values()), ours

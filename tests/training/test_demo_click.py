@@ -1,7 +1,8 @@
-"""From an empty lab to a run that trains, by one click in a real JupyterLab."""
+"""From a lab without runs to one that trains, by one click in a real JupyterLab."""
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
+    from .conftest import Task
+
 pytestmark = pytest.mark.timeout(1200)
 # The command would first ask for a better name.
 SAVE = """async () => {
@@ -28,8 +31,10 @@ SAVE = """async () => {
 
 
 def test_trying_the_demo_leads_to_grpo_that_trains_and_to_a_notebook_that_says_how(
-    chromium: Browser, tmp_path: Path
+    chromium: Browser, tmp_path: Path, task: Task
 ) -> None:
+    # Making it takes a while, and has tests of its own.
+    shutil.copytree(task.data, tmp_path / "verl_lab_home" / "demo" / task.data.name)
     context = chromium.new_context(viewport={"width": 1300, "height": 1100})
     page = context.new_page()
     with running_lab(tmp_path) as jupyter, Lab(tmp_path / "verl_lab_home") as lab:

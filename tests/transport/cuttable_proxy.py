@@ -57,8 +57,9 @@ class Proxy:
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads = [thread, *(one for one in self._threads if one.is_alive())]
         thread.start()
+        with self._changing:
+            self._threads = [thread, *(one for one in self._threads if one.is_alive())]
 
     def _accept(self) -> None:
         while not self._is_over:

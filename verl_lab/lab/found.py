@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -99,8 +100,9 @@ class FoundRun:
             try:
                 return self.launcher.status(self.folder)
             except NotFoundError:  # what was read of it is in the index
-                row = self.row
-                return Status(self.id, row.attempt, RunState.LOST, row.step, row.total, reason="its folder is gone")
+                known = self._status_known()
+                state = known.state if known.state.is_over else RunState.LOST
+                return replace(known, state=state, reason="its folder is gone")
         return status
 
     def _status_there(self) -> Status:
