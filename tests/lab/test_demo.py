@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = home / "demo"
 
     def break_off(line: str) -> None:
-        if line.startswith("Teaching"):
+        if line.startswith("Loading"):
             raise KeyboardInterrupt
 
     with Lab(home) as lab, pytest.raises(KeyboardInterrupt):
