@@ -6,6 +6,8 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
+from playwright.sync_api import Error as PlaywrightError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -130,8 +132,15 @@ class Person:
         number = len(self._done) % len(crowd.live)
         self._root.get_by_role("searchbox", name="Find a run").fill(f"live {number}")
         row = self._root.locator(f".vl-run[data-run='{crowd.live[number].id}']")
-        row.dblclick()
-        self._wait(".vl-document .verl-lab-live .js-line")
+        opened = self._page.locator(".vl-document")
+        while not opened.count():  # the list is told of news at any time: a row may have moved between two clicks
+            row.dblclick()
+            self._page.wait_for_timeout(500)
+        try:
+            self._wait(".vl-document .verl-lab-live .js-line")
+        except PlaywrightError:
+            self._page.screenshot(path="build/bench-page.png")
+            raise
         self._root.get_by_role("searchbox", name="Find a run").fill("")
         return 2
 
